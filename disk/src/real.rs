@@ -1,0 +1,290 @@
+//! The file system of the operating system (Linux).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FallocateFlags, StatxFlags, fallocate, statx};
+use rustix::io::Errno;
+
+use crate::{Access, BLOCK, Create, Disk, Error, File, Kind, Lock, Mapping, Open, Operation};
+
+/// The file system of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Real {
+    _private: (),
+}
+
+impl Real {
+    /// The file system of this machine.
+    #[must_use]
+    pub fn new() -> Real {
+        Real::default()
+    }
+}
+
+impl Disk for Real {
+    fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>, Error> {
+        RealFile::open(path, how)
+            .map(|file| Arc::new(file) as Arc<dyn File>)
+            .map_err(|source| Error::from_io(Operation::Open, path, source))
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), Error> {
+        create_dirs(path).map_err(|source| Error::from_io(Operation::CreateDir, path, source))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        fs::rename(from, to).map_err(|source| Error::from_io(Operation::Rename, from, source))
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Error> {
+        fs::remove_file(path).map_err(|source| Error::from_io(Operation::Remove, path, source))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>, Error> {
+        let names = || {
+            fs::read_dir(dir)?
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<io::Result<Vec<_>>>()
+        };
+        let mut names = names().map_err(|source| Error::from_io(Operation::List, dir, source))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, Error> {
+        path.try_exists().map_err(|source| Error::from_io(Operation::Exists, path, source))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
+        sync_dir(dir).map_err(|source| Error::from_io(Operation::SyncDir, dir, source))
+    }
+
+    fn lock(&self, path: &Path) -> Result<Lock, Error> {
+        let open = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path);
+        let file = open.map_err(|source| Error::from_io(Operation::Lock, path, source))?;
+        match file.try_lock() {
+            // The lock of the operating system is released when the file is closed.
+            Ok(()) => Ok(Lock::new(file)),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::new(Operation::Lock, path, Kind::Locked))
+            }
+            Err(fs::TryLockError::Error(source)) => {
+                Err(Error::from_io(Operation::Lock, path, source))
+            }
+        }
+    }
+}
+
+/// Only the user that runs the store may read it.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Syncing each parent makes the promise of `create_dir` true, and costs only once.
+fn create_dirs(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(path);
+    create_dirs(parent)?;
+    match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_dir(parent),
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
+#[derive(Debug)]
+struct RealFile {
+    path: PathBuf,
+    /// Reads, syncs, allocations, and the writes of a file that is not direct.
+    file: fs::File,
+    /// Writes past the page cache. A descriptor of its own, so that reads need no alignment; the
+    /// kernel drops cached pages of a range before and after a direct write to it, so reads through
+    /// `file` see what was written.
+    direct: Option<fs::File>,
+    /// Asked for direct access, so alignment is checked even where it is not needed.
+    aligned: bool,
+    /// Set by a failed sync, and by a failed direct write, which includes one.
+    poisoned: AtomicBool,
+}
+
+impl RealFile {
+    fn open(path: &Path, how: Open) -> io::Result<RealFile> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(how.access != Access::Read).mode(FILE_MODE);
+        match how.create {
+            Create::Existing => {}
+            Create::New => drop(options.create_new(true)),
+            Create::Either => drop(options.create(true).truncate(false)),
+        }
+        if how.access == Access::Read && how.create != Create::Existing {
+            // Creating needs the right to write; the handle is not used for it.
+            options.write(true);
+        }
+        let file = options.open(path)?;
+        let aligned = how.access == Access::Direct;
+        let direct = if aligned && can_be_direct(&file) { open_direct(path)? } else { None };
+        let poisoned = AtomicBool::new(false);
+        Ok(RealFile { path: path.to_owned(), file, direct, aligned, poisoned })
+    }
+
+    fn error(&self, operation: Operation, source: impl Into<io::Error>) -> Error {
+        Error::from_io(operation, &self.path, source.into())
+    }
+
+    fn check_poison(&self, operation: Operation) -> Result<(), Error> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(Error::new(operation, &self.path, Kind::Poisoned));
+        }
+        Ok(())
+    }
+}
+
+/// False if the file system says that it cannot write whole blocks past its cache. Those too old to
+/// say (before Linux 6.1) are taken at their word when the file is opened.
+fn can_be_direct(file: &fs::File) -> bool {
+    match statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
+        Ok(stat) if stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
+            let suits = |align: u32| (1..=BLOCK as u32).contains(&align);
+            suits(stat.stx_dio_mem_align) && suits(stat.stx_dio_offset_align)
+        }
+        _ => true,
+    }
+}
+
+fn open_direct(path: &Path) -> io::Result<Option<fs::File>> {
+    // Not `O_SYNC`, which would also wait for the journal to record the time of each write, and not
+    // rustix's `OFlags::DSYNC`, which is the same number as `O_SYNC` on Linux.
+    let flags = libc::O_DIRECT | libc::O_DSYNC;
+    match fs::OpenOptions::new().write(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl File for RealFile {
+    fn len(&self) -> Result<u64, Error> {
+        let metadata = self.file.metadata();
+        Ok(metadata.map_err(|source| self.error(Operation::Length, source))?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
+        let mut read = 0;
+        while read < buf.len() {
+            let at = offset + read as u64;
+            match self.file.read_at(&mut buf[read..], at) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(Operation::Read, error).at(at)),
+            }
+        }
+        Ok(read)
+    }
+
+    fn unexpected_end(&self, offset: u64) -> Error {
+        Error::new(Operation::Read, &self.path, Kind::UnexpectedEnd).at(offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), Error> {
+        if self.aligned {
+            assert_aligned(buf, offset);
+        }
+        self.check_poison(Operation::Write)?;
+        let written = match &self.direct {
+            Some(direct) => direct.write_all_at(buf, offset),
+            None => self.file.write_all_at(buf, offset),
+        };
+        written.map_err(|source| {
+            let error = self.error(Operation::Write, source).at(offset);
+            if self.direct.is_some() && !error.is_full() {
+                self.poisoned.store(true, Ordering::Release);
+            }
+            error
+        })
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    fn sync_data(&self) -> Result<(), Error> {
+        self.check_poison(Operation::Sync)?;
+        self.file.sync_data().map_err(|source| {
+            self.poisoned.store(true, Ordering::Release);
+            self.error(Operation::Sync, source)
+        })
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<(), Error> {
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::empty(), offset, len) {
+            // Some file systems cannot reserve; growing the file is what is left.
+            Err(Errno::OPNOTSUPP) => match self.len()? {
+                length if length < offset + len => self.truncate(offset + len),
+                _ => Ok(()),
+            },
+            result => result.map_err(|e| self.error(Operation::Allocate, e).at(offset)),
+        }
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Error> {
+        if len == 0 {
+            return Ok(());
+        }
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&self.file, how, offset, len)
+            .map_err(|source| self.error(Operation::PunchHole, source).at(offset))
+    }
+
+    fn truncate(&self, len: u64) -> Result<(), Error> {
+        self.file.set_len(len).map_err(|source| self.error(Operation::Truncate, source).at(len))
+    }
+
+    fn allocated(&self) -> Result<u64, Error> {
+        let metadata = self.file.metadata();
+        // The unit of this count is 512 bytes, whatever the file system.
+        Ok(metadata.map_err(|source| self.error(Operation::Allocated, source))?.blocks() * 512)
+    }
+
+    fn map(&self, len: u64) -> Result<Mapping, Error> {
+        Mapping::of_file(&self.file, len).map_err(|source| self.error(Operation::Map, source))
+    }
+}
+
+/// Panics on a write that the hardware would refuse: on some machines only, were it not checked.
+pub(crate) fn assert_aligned(buf: &[u8], offset: u64) {
+    let address = buf.as_ptr() as usize;
+    assert!(
+        address.is_multiple_of(BLOCK)
+            && buf.len().is_multiple_of(BLOCK)
+            && offset.is_multiple_of(BLOCK as u64),
+        "a direct write of {} bytes from address {address:#x} to offset {offset} is not aligned",
+        buf.len()
+    );
+}
