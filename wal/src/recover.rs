@@ -1,0 +1,217 @@
+//! Opening a log: what is there, how it ends, and whether to believe it.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use revd_disk::{Access, Disk, Error as DiskError, Open};
+
+use crate::error::OpenError;
+use crate::index::Index;
+use crate::options::Options;
+use crate::pool::{Pool, Spare};
+use crate::segment::{Name, Segment, corruption, segment_name, spare_name};
+use crate::walk::{Found, Joint, Tail, Walk};
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The index of the first entry.
+    pub first: u64,
+    /// The index of the last entry; `first - 1` if there is none.
+    pub last: u64,
+    /// How the log ended.
+    pub end: End,
+    /// The number of segments.
+    pub segments: usize,
+    /// The number of batches in them, truncations included.
+    pub batches: u64,
+    /// True if there was no log, and an empty one was created.
+    pub created: bool,
+}
+
+/// How a log ended. The third verdict, corruption, is an [`OpenError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// After a whole batch.
+    Clean,
+    /// With a batch that was not durable when the power failed, and was never acknowledged. It was
+    /// left out.
+    Torn {
+        /// The newest segment.
+        segment: PathBuf,
+        /// Where the batch begins.
+        offset: u64,
+        /// Its length, as far as it is known.
+        bytes: u64,
+    },
+}
+
+/// An opened log, in parts.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) index: Index,
+    pub(crate) joint: Joint,
+    pub(crate) pool: Pool,
+    pub(crate) recovery: Recovery,
+}
+
+/// The files in the directory of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Ascending, without gap, from the oldest that belongs to the log.
+    pub(crate) segments: VecDeque<Arc<Segment>>,
+    /// Segments before the log's origin.
+    void: Vec<PathBuf>,
+    spares: Vec<u64>,
+}
+
+/// Opens or creates the log in `dir`. Changes nothing before all of it has been verified.
+pub(crate) fn recover(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: Options,
+) -> Result<Recovered, OpenError> {
+    options.validate()?;
+    disk.create_dir(dir)?;
+    // If only the process ended, names may be visible that a loss of power would still undo.
+    disk.sync_dir(dir)?;
+    let listing = Listing::read(disk.as_ref(), dir, Access::Direct, Some(options.owner))?;
+    if listing.segments.is_empty() {
+        return create(disk, dir, options, listing);
+    }
+    let mut index = Index::new(listing.segments.clone());
+    let mut batches = 0;
+    let (joint, end) = read_segments(&listing.segments, &mut |segment, found, offset| {
+        if let Found::Batch(header) = found {
+            index.record(header, segment.sequence(), offset);
+            batches += 1;
+        }
+    })?;
+    // For the same reason: what was read may be in memory only.
+    index.active().file().sync_data()?;
+    let pool = collect_pool(disk, dir, options, &listing)?;
+    let segments = listing.segments.len();
+    let (first, last) = (index.first(), index.next - 1);
+    let recovery = Recovery { first, last, end, segments, batches, created: false };
+    Ok(Recovered { index, joint, pool, recovery })
+}
+
+/// Walks over all segments, shows what is found, and gives the verdict.
+pub(crate) fn read_segments(
+    segments: &VecDeque<Arc<Segment>>,
+    visit: &mut dyn FnMut(&Segment, &Found, u64),
+) -> Result<(Joint, End), OpenError> {
+    let mut successors = segments.iter().skip(1);
+    for segment in segments {
+        let mut walk = Walk::new(segment);
+        let found = loop {
+            let offset = walk.joint.offset;
+            let found = walk.step()?;
+            visit(segment, &found, offset);
+            if !matches!(found, Found::Batch(_)) {
+                break found;
+            }
+        };
+        segment.set_end(walk.joint.offset);
+        segment.set_filled(walk.joint.offset);
+        match successors.next() {
+            Some(successor) => walk.check_seal(successor)?,
+            None => {
+                let end = match walk.tail(found)? {
+                    Tail::Clean => End::Clean,
+                    Tail::Torn(bytes) => {
+                        let segment = segment.path().to_owned();
+                        End::Torn { segment, offset: walk.joint.offset, bytes }
+                    }
+                };
+                return Ok((walk.joint, end));
+            }
+        }
+    }
+    unreachable!("the last segment has no successor, and there is one")
+}
+
+impl Listing {
+    /// Opens the segments of the log, and tells them from what is left of an earlier one.
+    pub(crate) fn read(
+        disk: &dyn Disk,
+        dir: &Path,
+        access: Access,
+        owner: Option<[u8; 16]>,
+    ) -> Result<Listing, OpenError> {
+        let mut listing = Listing::default();
+        let mut sequences = Vec::new();
+        for name in disk.list(dir)? {
+            match Name::parse(&name) {
+                Some(Name::Segment(sequence)) => sequences.push(sequence),
+                Some(Name::Spare(number)) => listing.spares.push(number),
+                None => {}
+            }
+        }
+        sequences.sort_unstable();
+        while let Some(sequence) = sequences.pop() {
+            let path = dir.join(segment_name(sequence));
+            let newer = listing.segments.front();
+            if newer.is_some_and(|newer| newer.is_origin()) {
+                listing.void.push(path);
+                continue;
+            }
+            if let Some(newer) = newer.filter(|newer| newer.sequence() != sequence + 1) {
+                let (what, expected) = ("number of the segment before", newer.sequence() - 1);
+                let error = corruption(newer.path(), 0, what, expected, sequence);
+                return Err(error.into());
+            }
+            let segment = Segment::open(disk, path, sequence, access, owner)?;
+            listing.segments.push_front(Arc::new(segment));
+        }
+        Ok(listing)
+    }
+}
+
+/// Makes a log whose first segment is its origin.
+fn create(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: Options,
+    listing: Listing,
+) -> Result<Recovered, OpenError> {
+    let next = options.first_index;
+    let mut pool = collect_pool(disk, dir, options, &listing)?;
+    let start = Joint { offset: 0, batch: 1, chain: 0, next };
+    let segment = pool.begin(1, start, true, 0).map_err(|failure| failure.error)?;
+    let joint = segment.start();
+    let index = Index::new(VecDeque::from([segment]));
+    let (first, last, end) = (next, next - 1, End::Clean);
+    let recovery = Recovery { first, last, end, segments: 1, batches: 0, created: true };
+    Ok(Recovered { index, joint, pool, recovery })
+}
+
+/// Takes over the spare files that can be used and removes what is left over. A removal that is
+/// undone by a crash is repeated at the next open.
+fn collect_pool(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    options: Options,
+    listing: &Listing,
+) -> Result<Pool, DiskError> {
+    for path in &listing.void {
+        disk.remove(path)?;
+    }
+    let mut spares = VecDeque::new();
+    for &number in &listing.spares {
+        let path = dir.join(spare_name(number));
+        let capacity = options.segment_bytes;
+        let file = disk.open(&path, Open::existing(Access::Direct))?;
+        if spares.len() < options.spares_max && file.len()? == capacity {
+            // Nobody knows what it holds, or how much of it was ever written.
+            spares.push_back(Spare { path, file, capacity, filled: 0, stale: true });
+        } else {
+            disk.remove(&path)?;
+        }
+    }
+    let next_spare = listing.spares.iter().max().map_or(0, |number| number + 1);
+    Ok(Pool::new(disk, dir.to_owned(), options, spares, next_spare))
+}

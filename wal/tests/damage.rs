@@ -1,0 +1,237 @@
+//! Every flipped bit of a log is found, does no harm, or looks like a crash in the last batch.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use revd_disk::{Access, Buffer, Disk, Effect, Fault, Open, Operation, Sim};
+use revd_wal::{End, OpenError, Options, Part, Wal, inspect};
+
+const DIR: &str = "/data/wal";
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.segment_bytes = 16 << 10;
+    options
+}
+
+fn open(disk: &Sim) -> Result<(Wal, revd_wal::Recovery), OpenError> {
+    Wal::open(Arc::new(disk.clone()), Path::new(DIR), options())
+}
+
+fn content(wal: &Wal) -> Vec<(u64, Vec<u8>)> {
+    wal.replay(wal.bounds().0).unwrap().map(Result::unwrap).collect()
+}
+
+/// Two segments, several batches, one of several entries, a truncation.
+fn small_log() -> (Sim, Vec<(u64, Vec<u8>)>) {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk).unwrap();
+    wal.append(1, &[&b"one"[..], b"", b"three"]).unwrap();
+    wal.append(4, &[[4; 5000]]).unwrap();
+    wal.append(5, &[b"five"]).unwrap();
+    wal.truncate_suffix(5).unwrap();
+    wal.append(5, &[b"six", b"two"]).unwrap();
+    let content = content(&wal);
+    (disk, content)
+}
+
+/// Where the newest segment's last batch lies.
+fn last_batch(disk: &Sim) -> (PathBuf, std::ops::Range<u64>) {
+    let (mut segment, mut range) = (PathBuf::new(), 0..0);
+    inspect(disk, Path::new(DIR), &mut |part| match part {
+        Part::Segment { path, .. } => segment = path,
+        Part::Batch { offset, bytes, .. } => range = offset..offset + bytes,
+        _ => {}
+    })
+    .unwrap();
+    (segment, range)
+}
+
+#[test]
+fn every_flipped_bit_is_an_error_or_harmless_or_torn_in_the_last_batch() {
+    let (disk, whole) = small_log();
+    let (last_segment, last) = last_batch(&disk);
+    let without_last = &whole[..whole.len() - 2];
+    let (mut errors, mut torn) = (0, 0);
+    for name in disk.list(Path::new(DIR)).unwrap() {
+        let path = Path::new(DIR).join(name);
+        let len = disk.open(&path, Open::read()).unwrap().len().unwrap();
+        for offset in 0..len {
+            // Every bit where it may matter, some where the file was never written.
+            let bits = if offset % 4096 < 700 { 0..8 } else { offset % 8..offset % 8 + 1 };
+            for bit in bits {
+                let disk = disk.fork();
+                disk.damage(&path, offset, 1 << bit).unwrap();
+                let context = format!("bit {bit} of offset {offset} of {}", path.display());
+                let within_last = path == last_segment && last.contains(&offset);
+                match open(&disk) {
+                    Err(OpenError::Corrupt(_) | OpenError::Version { .. }) => errors += 1,
+                    Err(error) => panic!("{context}: {error}"),
+                    Ok((wal, recovery)) if content(&wal) != whole => {
+                        assert!(content(&wal) == without_last, "{context}");
+                        assert!(within_last, "{context}");
+                        assert!(matches!(recovery.end, End::Torn { .. }), "{context}");
+                        torn += 1;
+                    }
+                    Ok(_) => assert!(!within_last, "{context}"),
+                }
+            }
+        }
+    }
+    assert!(errors > 8000 && torn as u64 == (last.end - last.start) * 8, "{errors} {torn}");
+}
+
+#[test]
+fn damage_is_named() {
+    let (disk, _) = small_log();
+    let path = Path::new(DIR).join("0000000000000001.wal");
+    disk.damage(&path, 4096 + 60, 1).unwrap();
+    let error = open(&disk).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("/data/wal/0000000000000001.wal is damaged at offset 4096"), "{text}");
+}
+
+#[test]
+fn a_lost_write_is_found_by_the_next_batch() {
+    for lost in 0..3 {
+        let disk = Sim::new(1);
+        let mut options = options();
+        options.segment_bytes = 1 << 20;
+        let open = || Wal::open(Arc::new(disk.clone()), Path::new(DIR), options.clone());
+        let (wal, _) = open().unwrap();
+        disk.inject(Fault::new(Operation::Write, Effect::Lost).on(".wal").after(lost));
+        for index in 1..=4 {
+            wal.append(index, &[[7; 300]]).unwrap();
+        }
+        drop(wal);
+        let error = open().unwrap_err();
+        match error {
+            OpenError::Corrupt(corruption) => {
+                assert_eq!(corruption.offset, 4096 * (1 + lost), "{corruption}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_misdirected_write_is_found() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk).unwrap();
+    wal.append(1, &["a"]).unwrap();
+    wal.append(2, &["b"]).unwrap();
+    disk.inject(Fault::new(Operation::Write, Effect::Misdirected(4096)).on(".wal"));
+    wal.append(3, &["c"]).unwrap();
+    drop(wal);
+    assert!(matches!(open(&disk), Err(OpenError::Corrupt(_))));
+}
+
+#[test]
+fn a_batch_of_another_history_is_found() {
+    let disk = Sim::new(1);
+    let mut options = options();
+    options.segment_bytes = 1 << 20;
+    let open = |disk: &Sim| Wal::open(Arc::new(disk.clone()), Path::new(DIR), options.clone());
+    open(&disk).unwrap().0.append(1, &["common"]).unwrap();
+    let other = disk.fork();
+    for (disk, second) in [(&disk, "one way"), (&other, "another")] {
+        let (wal, _) = open(disk).unwrap();
+        wal.append(2, &[second]).unwrap();
+        wal.append(3, &["the same"]).unwrap();
+    }
+    // The third batch has the same number, salt and entry in both, and another past.
+    let path = Path::new(DIR).join("0000000000000001.wal");
+    let mut block = Buffer::zeroed(4096);
+    other.open(&path, Open::read()).unwrap().read_exact_at(&mut block, 3 * 4096).unwrap();
+    let file = disk.open(&path, Open::existing(Access::Direct)).unwrap();
+    file.write_at(&block, 3 * 4096).unwrap();
+    match open(&disk) {
+        Err(OpenError::Corrupt(corruption)) => assert_eq!(corruption.what, "chained checksum"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_copied_batch_is_no_continuation() {
+    // The bytes of an entry may be anything, a block of the log itself included.
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk).unwrap();
+    let path = Path::new(DIR).join("0000000000000001.wal");
+    wal.append(1, &["a"]).unwrap();
+    let mut block = vec![0; 4096];
+    disk.open(&path, Open::read()).unwrap().read_exact_at(&mut block, 4096).unwrap();
+    // Headers take 56 bytes, so that the copy begins at a block.
+    let mut entry = vec![0; 4096 - 56];
+    entry.extend_from_slice(&block);
+    disk.crash_at(disk.operations());
+    assert!(wal.append(2, &[&entry]).is_err());
+    drop(wal);
+    for seed in 0..64 {
+        let disk = disk.fork();
+        disk.recover(seed);
+        let (wal, recovery) = open(&disk).unwrap();
+        assert!(recovery.last <= 2, "SEED={seed}");
+        wal.append(recovery.last + 1, &["c"]).unwrap();
+    }
+}
+
+#[test]
+fn entries_of_an_earlier_use_of_a_file_never_come_back() {
+    let disk = Sim::new(1);
+    let mut last = 0;
+    for round in 0..40 {
+        let (wal, recovery) = open(&disk).unwrap();
+        assert_eq!((recovery.last, recovery.end), (last, End::Clean), "round {round}");
+        for _ in 0..5 {
+            last += 1;
+            wal.append(last, &[vec![round; 100 + usize::from(round) * 90]]).unwrap();
+        }
+        wal.release_prefix(last + 1).unwrap();
+        let (first, _) = wal.bounds();
+        for (index, entry) in content(&wal) {
+            assert_eq!(entry[0], ((index - 1) / 5) as u8, "entry {index} of {first}..{last}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_file_is_not_believed() {
+    let (disk, whole) = small_log();
+    let (path, last) = last_batch(&disk);
+    let file = disk.open(&path, Open::existing(Access::Buffered)).unwrap();
+    // The zeros behind the log may go; a new append needs their room.
+    file.truncate(last.end.next_multiple_of(4096)).unwrap();
+    let fork = disk.fork();
+    let (wal, _) = open(&fork).unwrap();
+    assert_eq!(content(&wal), whole);
+    wal.append(7, &["x"]).unwrap();
+    drop(wal);
+    assert_eq!(open(&fork).unwrap().1.last, 7);
+
+    file.truncate(last.start + 50).unwrap();
+    let (wal, recovery) = open(&disk).unwrap();
+    assert!(matches!(recovery.end, End::Torn { .. }), "{recovery:?}");
+    assert!(whole.starts_with(&content(&wal)));
+    drop(wal);
+    file.truncate(10).unwrap();
+    assert!(matches!(open(&disk), Err(OpenError::Corrupt(_))));
+}
+
+#[test]
+fn arbitrary_bytes_behind_the_log_do_no_harm() {
+    let (disk, whole) = small_log();
+    let (path, last) = last_batch(&disk);
+    let file = disk.open(&path, Open::existing(Access::Direct)).unwrap();
+    let mut noise = Buffer::zeroed(4096);
+    let mut state = 5_u64;
+    for byte in noise.iter_mut() {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        *byte = (state >> 40) as u8;
+    }
+    file.write_at(&noise, last.end.next_multiple_of(4096)).unwrap();
+    let (wal, recovery) = open(&disk).unwrap();
+    assert!(matches!(recovery.end, End::Torn { bytes: 4096, .. }), "{recovery:?}");
+    assert_eq!(content(&wal), whole);
+}
