@@ -1,0 +1,267 @@
+//! Inner nodes: separators and children.
+//!
+//! The key of an entry is at most the first key below it, greater than all keys below the entry
+//! before it, and equal to the key of the child's first entry if the child is an inner node. The
+//! last two make a step to the neighbouring leaf one descent, in either direction.
+//!
+//! On disk: kind 3, level u8, count u16, 4 zeros; then `count` entries of 28 bytes: main u64, sub
+//! u64, kind u8, a zero, blocks u16, block u32, checksum u32.
+
+use std::sync::Arc;
+
+use crate::format::{Encode, Pointer, u16_at, u32_at, u64_at};
+use crate::link::{Changes, Home, Link};
+use crate::pages::{Epoch, Pages};
+use crate::{Error, Key};
+
+/// The first byte of an inner node.
+pub(crate) const INNER_KIND: u8 = 3;
+const HEADER_BYTES: usize = 8;
+const ENTRY_BYTES: usize = 28;
+
+/// The most entries that fit into a node of `bytes`.
+pub(crate) const fn capacity(bytes: usize) -> usize {
+    (bytes - HEADER_BYTES) / ENTRY_BYTES
+}
+
+/// An inner node in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct MemInner {
+    pub(crate) home: Home,
+    /// 1 if the children are leaves.
+    pub(crate) level: u8,
+    /// Not empty; in rising order.
+    pub(crate) entries: Vec<(Key, Link)>,
+}
+
+impl MemInner {
+    pub(crate) fn new(level: u8, entries: Vec<(Key, Link)>) -> MemInner {
+        MemInner { home: Home::default(), level, entries }
+    }
+
+    /// The separator of the whole node.
+    pub(crate) fn first_key(&self) -> Key {
+        self.entries.first().map_or(Key::MIN, |(key, _)| *key)
+    }
+
+    pub(crate) fn encoded_len(&self) -> usize {
+        HEADER_BYTES + self.entries.len() * ENTRY_BYTES
+    }
+
+    /// Appends the node; all children must have been written.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[INNER_KIND, self.level]);
+        out.extend_from_slice(&(self.entries.len() as u16).to_le_bytes());
+        out.u32(0);
+        for (key, link) in &self.entries {
+            let child = link.pointer().expect("children are written before their parent");
+            out.key(*key);
+            out.push(0);
+            out.extend_from_slice(&child.blocks.to_le_bytes());
+            out.u32(child.block);
+            out.u32(child.crc);
+        }
+    }
+}
+
+/// An inner node wherever it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum InnerView<'a> {
+    Memory(&'a MemInner),
+    Disk { level: u8, count: usize, entries: &'a [u8] },
+}
+
+impl<'a> InnerView<'a> {
+    /// Takes a page for an inner node. `block` is where it is.
+    pub(crate) fn parse(bytes: &'a [u8], block: u32, pages: &Pages) -> Result<Self, Error> {
+        let view = || {
+            let count = usize::from(u16_at(bytes, 2)?);
+            let level = *bytes.get(1)?;
+            let entries = bytes.get(HEADER_BYTES..HEADER_BYTES + count * ENTRY_BYTES)?;
+            let valid = bytes.first() == Some(&INNER_KIND) && level > 0 && count > 0;
+            valid.then_some(InnerView::Disk { level, count, entries })
+        };
+        view().ok_or_else(|| pages.corrupt(block, "not an inner node", u64::from(INNER_KIND), 0))
+    }
+
+    pub(crate) fn level(self) -> u8 {
+        match self {
+            InnerView::Memory(inner) => inner.level,
+            InnerView::Disk { level, .. } => level,
+        }
+    }
+
+    pub(crate) fn count(self) -> usize {
+        match self {
+            InnerView::Memory(inner) => inner.entries.len(),
+            InnerView::Disk { count, .. } => count,
+        }
+    }
+
+    /// The separator at `index`, which is below the count.
+    pub(crate) fn key(self, index: usize) -> Key {
+        match self {
+            InnerView::Memory(inner) => inner.entries[index].0,
+            InnerView::Disk { entries, .. } => {
+                let entry = &entries[index * ENTRY_BYTES..][..ENTRY_BYTES];
+                let main = u64_at(entry, 0).expect("an entry has 28 bytes");
+                let sub = u64_at(entry, 8).expect("an entry has 28 bytes");
+                Key { main, sub, kind: entry[16] }
+            }
+        }
+    }
+
+    /// The child at `index`, which is below the count.
+    pub(crate) fn child(self, index: usize) -> Child<'a> {
+        match self {
+            InnerView::Memory(inner) => Child::Link(&inner.entries[index].1),
+            InnerView::Disk { entries, .. } => {
+                let entry = &entries[index * ENTRY_BYTES..][..ENTRY_BYTES];
+                let blocks = u16_at(entry, 18).expect("an entry has 28 bytes");
+                let block = u32_at(entry, 20).expect("an entry has 28 bytes");
+                let crc = u32_at(entry, 24).expect("an entry has 28 bytes");
+                Child::Disk(Pointer { block, blocks, crc })
+            }
+        }
+    }
+
+    /// The last entry whose key is at most `key`, or the first entry.
+    pub(crate) fn position(self, key: Key) -> usize {
+        self.partition_point(|separator| separator <= key).saturating_sub(1)
+    }
+
+    /// The first entry whose key does not satisfy `before`.
+    pub(crate) fn partition_point(self, before: impl Fn(Key) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = low.midpoint(high);
+            if before(self.key(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// The same node in memory, to be changed.
+    pub(crate) fn to_memory(self) -> MemInner {
+        let entries = (0..self.count()).map(|i| (self.key(i), self.child(i).to_link()));
+        MemInner::new(self.level(), entries.collect())
+    }
+}
+
+/// A child of an inner node wherever that is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Child<'a> {
+    Link(&'a Link),
+    Disk(Pointer),
+}
+
+impl<'a> Child<'a> {
+    pub(crate) fn to_link(self) -> Link {
+        match self {
+            Child::Link(link) => link.clone(),
+            Child::Disk(pointer) => Link::Disk(pointer),
+        }
+    }
+
+    /// Where the child is on disk, if it is not in memory.
+    pub(crate) fn on_disk(self) -> Option<Pointer> {
+        match self {
+            Child::Link(Link::Disk(pointer)) => Some(*pointer),
+            Child::Link(_) => None,
+            Child::Disk(pointer) => Some(pointer),
+        }
+    }
+
+    /// The inner node that this leads to; its level must be `level`, if that is given: so no
+    /// descent is endless whatever the bytes.
+    pub(crate) fn inner(
+        self,
+        level: Option<u8>,
+        pages: &'a Pages,
+        epoch: &'a Epoch,
+    ) -> Result<InnerView<'a>, Error> {
+        let (view, block) = match (self, self.on_disk()) {
+            (Child::Link(Link::Inner(inner)), _) => (InnerView::Memory(inner), 0),
+            (_, Some(pointer)) => {
+                let bytes = pages.read(pointer, epoch)?;
+                (InnerView::parse(bytes, pointer.block, pages)?, pointer.block)
+            }
+            (other, None) => unreachable!("{other:?} in place of an inner node"),
+        };
+        if level.is_some_and(|level| level != view.level()) {
+            let (expected, found) = (level.map_or(0, u64::from), u64::from(view.level()));
+            return Err(pages.corrupt(block, "level of an inner node", expected, found));
+        }
+        Ok(view)
+    }
+}
+
+/// Makes the inner node behind a link one that the writer may change: in memory, and without a
+/// place on disk.
+pub(crate) fn own<'t>(
+    link: &'t mut Link,
+    level: Option<u8>,
+    pages: &Pages,
+    epoch: &Epoch,
+    changes: &mut Changes,
+) -> Result<&'t mut MemInner, Error> {
+    let is_fresh = matches!(link, Link::Inner(inner) if !inner.home.is_settled());
+    if !is_fresh {
+        let view = Child::Link(link).inner(level, pages, epoch)?;
+        let memory = view.to_memory();
+        changes.dirty_blocks += 1;
+        changes.retire(link);
+        *link = Link::Inner(Arc::new(memory));
+    }
+    match link {
+        Link::Inner(inner) => Ok(Arc::make_mut(inner)),
+        _ => unreachable!("the link was replaced by an inner node above"),
+    }
+}
+
+/// What a change has made of a node: nothing is left of it, it is one node, or several.
+pub(crate) type Replacement = Vec<(Key, Link)>;
+
+/// Cuts the entries of a changed node into as many nodes as they need, of about equal size.
+pub(crate) fn divide(mut inner: Arc<MemInner>, capacity: usize) -> Replacement {
+    if inner.entries.is_empty() {
+        return Vec::new();
+    }
+    if inner.entries.len() <= capacity {
+        return vec![(inner.first_key(), Link::Inner(inner))];
+    }
+    let inner = Arc::make_mut(&mut inner);
+    let nodes = inner.entries.len().div_ceil(capacity);
+    let share = inner.entries.len().div_ceil(nodes);
+    let mut entries = std::mem::take(&mut inner.entries).into_iter();
+    let mut nodes = Vec::new();
+    loop {
+        let part: Vec<_> = entries.by_ref().take(share).collect();
+        let Some((key, _)) = part.first() else { return nodes };
+        nodes.push((*key, Link::Inner(Arc::new(MemInner::new(inner.level, part)))));
+    }
+}
+
+/// The root of what a change has made of the old root, `level` being the old root's (0 for a leaf).
+pub(crate) fn root_of(mut nodes: Replacement, mut level: u8, capacity: usize) -> Link {
+    while nodes.len() > 1 {
+        level += 1;
+        nodes = divide(Arc::new(MemInner::new(level, nodes)), capacity);
+    }
+    nodes.pop().map_or(Link::Empty, |(_, link)| link)
+}
+
+/// The number of inner levels below a root: 0 if it is a leaf or empty.
+pub(crate) fn level_of(root: &Link, pages: &Pages, epoch: &Epoch) -> Result<u8, Error> {
+    match root {
+        Link::Empty | Link::Leaf(_) | Link::Rows(_) => Ok(0),
+        Link::Inner(inner) => Ok(inner.level),
+        Link::Disk(pointer) => match pages.read(*pointer, epoch)?.first() {
+            Some(&INNER_KIND) => Ok(Child::Link(root).inner(None, pages, epoch)?.level()),
+            _ => Ok(0),
+        },
+    }
+}
