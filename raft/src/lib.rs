@@ -1,0 +1,145 @@
+//! Raft consensus as a pure state machine: no clock, no socket, no file, no thread, no async.
+//!
+//! A [`Raft`] takes one [`Input`] at a time and gives out what has to be done as an [`Output`]. It
+//! knows nothing of disks, networks and state machines; whoever drives it carries its outputs out
+//! and tells it of the results. Given the same seed and the same inputs, it gives the same outputs.
+//!
+//! This version runs a cluster of one voter: [`Raft::new`] refuses a configuration of several
+//! members, and a change that would lead to one is refused. What the driver sees is complete for
+//! clusters of any size; what only those need is marked "(peers)" below.
+//!
+//! # The driver's loop
+//!
+//! ```
+//! use revd_raft::*;
+//!
+//! // What survives a restart: term and vote, the log, and what the state machine has applied.
+//! let (mut hard_state, mut log) = (HardState::default(), Vec::new());
+//! let mut applied = Vec::new();
+//!
+//! let config = Config::new(NodeId(1));
+//! let members = Configuration::lone(NodeId(1));
+//! let restart = Restart::new(&config, hard_state, Position::default(), members);
+//! let mut raft = Raft::new(config, restart, 42)?;
+//!
+//! raft.step(Input::Campaign)?; // Alone: no need to wait for the election clock.
+//! for turn in 0..5 {
+//!     if raft.status().role == Role::Leader {
+//!         raft.propose(format!("put {turn}").into())?;
+//!     }
+//!     let output = raft.take();
+//!     if let Some(persist) = output.persist {
+//!         hard_state = persist.hard_state.unwrap_or(hard_state); // … synced first,
+//!         log.extend(persist.entries); // … then appended and synced.
+//!         raft.step(Input::Persisted(persist.number))?;
+//!     }
+//!     for entry in output.committed {
+//!         raft.step(Input::Applied(entry.index))?;
+//!         applied.push(entry);
+//!     }
+//! }
+//! assert_eq!(hard_state, HardState { term: Term(1), vote: Some(NodeId(1)) });
+//! assert_eq!(applied[0].kind, EntryKind::Empty); // The leader's first entry.
+//! assert_eq!(applied[1].data, "put 1");
+//! assert_eq!(applied, log[..applied.len()]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Any number of inputs may go in before the next [`Raft::take`]; everything they gave rise to
+//! comes out at once. That is how writes are grouped: all that is proposed while a persist is
+//! under way goes into the next one.
+//!
+//! # What goes in, what comes out
+//!
+//! | comes out | the driver | goes in |
+//! | --- | --- | --- |
+//! | [`Output::persist`] | makes it durable, in the order of its fields | [`Input::Persisted`] |
+//! | [`Output::committed`] | applies the entries, in order | [`Input::Applied`] |
+//! | the last of them, a change of configuration | applies it, or not | [applied], [rejected] |
+//! | [`Output::fetches`] | reads old entries from the log | [`Input::Fetched`] |
+//! | [`Output::reads`] | serves each read once its index is applied | |
+//! | [`Output::reads_failed`] (peers) | asks again, or tells the client | |
+//! | [`Output::messages`] (peers) | sends them | [`Input::Message`], there |
+//! | [`Output::snapshots`] (peers) | streams its state to a member | [`Input::SnapshotReport`] |
+//! | [`Output::install`] (peers) | puts a snapshot in place | [installed], [failed] |
+//! | [`Output::role`] | tells those who want to know | |
+//!
+//! [applied]: Input::ConfigurationApplied
+//! [rejected]: Input::ConfigurationRejected
+//! [installed]: Input::Installed
+//! [failed]: Input::InstallFailed
+//!
+//! On its own account it puts in [`Input::Tick`] as its clock demands, [`Raft::propose`],
+//! [`Input::Read`], [`Input::Checkpointed`] when entries leave the log, and (peers)
+//! [`Input::Transfer`], [`Input::LeaderLost`] and [`Input::Unreachable`].
+//!
+//! # What must be durable before what
+//!
+//! 1. A persist's hard state is durable before anything of its log is written; the whole of it is
+//!    before [`Input::Persisted`]. One is outstanding at a time. If it fails, the driver stops: a
+//!    member that goes on after a failed sync may have forgotten what it promised.
+//! 2. Everything else may be carried out at once. What must not be *said* before it is durable,
+//!    the core holds back by itself: a vote, an acknowledgement, its own share in a majority. So
+//!    committed entries may be applied, and messages sent, while a persist is under way.
+//! 3. A state machine's own checkpoint must not get ahead of the durable log, and entries leave the
+//!    log only once a checkpoint contains them. [`Restart`] then finds what [`Raft::new`] checks: a
+//!    log that reaches the applied position and agrees with it, and a term as high as the log's.
+//! 4. The commit index is not kept. It is learned again: a lone voter commits its whole log by the
+//!    first entry of its new term. Where a log shows by itself what must have been committed (a
+//!    change of configuration with another one behind it), it is committed at the start.
+//!
+//! # What is bounded
+//!
+//! Proposals that wait to be committed ([`Config::max_uncommitted_bytes`], with
+//! [`Refused::Full`] beyond), entries that wait to be applied ([`Config::max_committed_bytes`]),
+//! reads that wait ([`Config::max_reads`]), and durable entries in memory ([`Config::tail_bytes`]).
+//! Nothing is ever read from a disk while a call lasts: entries that have left the memory are
+//! fetched, and the member goes on meanwhile.
+//!
+//! # What is refused
+//!
+//! [`Raft::step`] never panics on what a peer or a disk brings. A [`Refused`] input has changed
+//! nothing. Asserts guard the core's own invariants, which are listed at [`Raft`].
+
+// What the driver sees.
+mod config;
+mod entry;
+mod number;
+
+mod input;
+mod message;
+mod output;
+
+mod configuration;
+mod error;
+mod restart;
+mod status;
+
+// What is behind it: the member, the rules of a cluster of one, and the parts they work on.
+mod raft;
+
+mod lone;
+
+mod chance;
+mod handout;
+mod log;
+mod reads;
+mod terms;
+
+pub use config::Config;
+pub use configuration::{Change, ChangeStep, Configuration};
+pub use entry::{Entry, EntryKind};
+pub use error::{ChangeError, ConfigError, DecodeError, Refused, StartError};
+pub use input::{Fetched, Input, SnapshotOutcome};
+pub use message::{Body, Message, Proposal};
+pub use number::{FetchNumber, Index, NodeId, PersistNumber, Position, ReadId, Term};
+pub use output::{
+    Fetch, HardState, Install, Output, Persist, ReadReady, Role, RoleChange, SnapshotRequest,
+};
+pub use raft::Raft;
+pub use restart::Restart;
+pub use status::{Feed, PeerStatus, Stats, Status};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
