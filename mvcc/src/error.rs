@@ -1,0 +1,146 @@
+//! Every way in which a call can fail, sorted by what the caller can do about it.
+//!
+//! * [`Invalid`]: the request contradicts itself. Found without looking at the store, at the door.
+//! * [`Rejected`]: the store's state forbids the request. The same on every replica, nothing was
+//!   changed; it is an answer, not a fault.
+//! * [`Fatal`]: storage failed or is damaged. The store must not be written any further.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// Why a request is malformed, whatever the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// An operation or a comparison with an empty key.
+    #[error("key is not provided")]
+    EmptyKey,
+    /// A put with `ignore_value` and a value.
+    #[error("value is provided")]
+    ValueProvided,
+    /// A put with `ignore_lease` and a lease.
+    #[error("lease is provided")]
+    LeaseProvided,
+    /// More compares or operations than a transaction may hold.
+    #[error("too many operations in txn request")]
+    TooManyOps,
+    /// A transaction that puts a key twice, or puts a key and deletes it.
+    #[error("duplicate key given in txn request")]
+    DuplicateKey,
+    /// An operation of a transaction that says nothing.
+    #[error("operation of a transaction without content")]
+    EmptyOperation,
+    /// A sort order or sort target of unknown number.
+    #[error("invalid sort option")]
+    SortOption,
+}
+
+/// Why the store refuses a request: a deterministic answer, nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// `ignore_value` or `ignore_lease` on a key that does not exist.
+    #[error("key not found")]
+    KeyNotFound,
+    /// A lease that does not exist.
+    #[error("requested lease not found")]
+    LeaseNotFound,
+    /// A grant of a lease that exists.
+    #[error("lease already exists")]
+    LeaseExists,
+    /// A grant of more than [`crate::LEASE_TTL_MAX`] seconds.
+    #[error("too large lease TTL")]
+    LeaseTtlTooLarge,
+    /// A revision below the compaction floor.
+    #[error("required revision has been compacted")]
+    Compacted,
+    /// A revision that does not exist yet.
+    #[error("required revision is a future revision")]
+    FutureRevision,
+}
+
+/// Storage failed: what is in memory and what is on disk can no longer be trusted to agree.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// The tree refused an operation.
+    #[error("the history tree failed")]
+    Tree(#[from] revd_btree::Error),
+    /// The index names a record that the tree does not hold.
+    #[error("record ({main}, {sub}) of key {key:?} is missing from the history tree")]
+    MissingRecord {
+        /// The key whose record is missing.
+        key: Bytes,
+        /// Its revision.
+        main: u64,
+        /// Its position within the revision.
+        sub: u64,
+    },
+    /// A record whose head or value cannot be read.
+    #[error("record ({main}, {sub}) of the history tree is malformed: {reason}")]
+    BadRecord {
+        /// The record's revision.
+        main: u64,
+        /// Its position within the revision.
+        sub: u64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A row of a table that cannot be read.
+    #[error("a row of the store's tables is malformed: {reason}")]
+    BadRow {
+        /// Which row, and what is wrong with it.
+        reason: String,
+    },
+    /// An earlier failure left the store in an unknown state.
+    #[error("the store failed before and takes no more writes")]
+    Poisoned,
+}
+
+impl Fatal {
+    /// For the owner of tables 8 to 15: one of its rows cannot be read, for this reason.
+    #[must_use]
+    pub fn damaged(reason: String) -> Self {
+        Self::BadRow { reason }
+    }
+}
+
+/// Why a read gave no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The state of the store forbids it.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// Storage failed.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    /// Whoever asked has said that the answer is no longer wanted
+    /// ([`View::until`](crate::View::until)).
+    #[error("the read was abandoned")]
+    Abandoned,
+}
+
+impl From<revd_btree::Error> for ReadError {
+    fn from(error: revd_btree::Error) -> Self {
+        Self::Fatal(error.into())
+    }
+}
+
+/// Why a store could not be opened or created.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The tree could not be opened.
+    #[error("the history tree cannot be opened")]
+    Tree(#[from] revd_btree::OpenError),
+    /// The records could not be read while the index was rebuilt.
+    #[error("the index cannot be rebuilt")]
+    Rebuild(#[from] Fatal),
+}
+
+impl From<revd_btree::Error> for OpenError {
+    fn from(error: revd_btree::Error) -> Self {
+        Self::Rebuild(error.into())
+    }
+}

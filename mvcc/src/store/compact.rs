@@ -1,0 +1,267 @@
+//! Compaction: logical at once, physical in bounded steps.
+//!
+//! [`Store::compact`] only raises the floor; from the next publish on, reads below it are refused.
+//! What has become unreachable is removed by *sweep jobs*. A job rewrites a bounded run of leaves
+//! of the history tree without what compaction gave up; it reads and decides on any thread, by an
+//! index that never changes, and the writer only swaps pointers when the job comes back. With each
+//! job the writer also trims a bounded number of index entries.
+//!
+//! A job may remove a record only if no reader can want it: jobs are planned once the floor is
+//! published, and a reader that took its snapshot before holds a pin on the old pages.
+//!
+//! The floor and the last finished one are rows of the tree. If they differ at open, the sweep
+//! begins again: what was swept already costs a look, not a rewrite.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use revd_btree::{Key, Sweep, Swept};
+
+use super::tables::{FINISHED_ROW, META, SCHEDULED_ROW};
+use super::{Outcome, Store};
+use crate::error::{Fatal, Rejected};
+use crate::index::Trimmed;
+use crate::key_value::Revision;
+use crate::record::{self, Name};
+use crate::view::{Snapshot, View};
+
+const FIRST: Key = Key { main: 0, sub: 0, kind: 0 };
+
+/// How far compaction has come.
+#[derive(Debug)]
+pub(super) struct Compaction {
+    /// The floor; -1 if nothing was ever compacted.
+    pub(super) scheduled: i64,
+    /// The floor that readers see.
+    pub(super) published: i64,
+    /// The last floor whose sweep is finished.
+    pub(super) finished: i64,
+    /// The first record that the sweep has not seen; `None` once it has seen all it can.
+    tree_at: Option<Key>,
+    /// The first key whose entry has not been trimmed; `None` once all have.
+    index_at: Option<Bytes>,
+    /// A job is out.
+    is_out: bool,
+}
+
+impl Compaction {
+    pub(super) fn none() -> Self {
+        Self::resume(-1, -1)
+    }
+
+    /// After opening, when the index has been rebuilt without what is below the floor.
+    pub(super) fn resume(scheduled: i64, finished: i64) -> Self {
+        let tree_at = (scheduled > finished).then_some(FIRST);
+        Self { scheduled, published: scheduled, finished, tree_at, index_at: None, is_out: false }
+    }
+
+    fn begin(&mut self, revision: i64) {
+        self.scheduled = revision;
+        self.tree_at = Some(FIRST);
+        self.index_at = Some(Bytes::new());
+    }
+
+    fn is_done(&self) -> bool {
+        self.tree_at.is_none() && self.index_at.is_none()
+    }
+}
+
+/// A bounded step of compaction, to be run on any thread.
+#[derive(Debug)]
+#[must_use = "the sweep stands still until the job has been run and handed back"]
+pub struct SweepJob {
+    /// `None` if only the index is left to trim.
+    sweep: Option<Sweep>,
+    snapshot: Arc<Snapshot>,
+    /// For the few records whose key is too long for a head.
+    view: View,
+    floor: i64,
+}
+
+/// A step of compaction that has been run; goes to [`Store::swept`].
+#[derive(Debug)]
+pub struct SweepDone {
+    swept: Option<Swept>,
+    floor: i64,
+}
+
+impl SweepDone {
+    /// Records that this step removes.
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        self.swept.as_ref().map_or(0, Swept::removed)
+    }
+}
+
+impl SweepJob {
+    /// Reads a run of leaves and rewrites what compaction keeps of it.
+    ///
+    /// # Errors
+    /// [`Fatal`] if the tree cannot be read: the store must not be used any more.
+    pub fn run(self) -> Result<SweepDone, Fatal> {
+        let Self { sweep, snapshot, view, floor } = self;
+        let Some(sweep) = sweep else { return Ok(SweepDone { swept: None, floor }) };
+        let mut failed = None;
+        let swept =
+            sweep.run(&mut |key, head| match keeps(&snapshot, &view, floor, key, head) {
+                Ok(keep) => keep,
+                Err(fatal) => {
+                    failed.get_or_insert(fatal);
+                    true
+                }
+            })?;
+        match failed {
+            Some(fatal) => Err(fatal),
+            None => Ok(SweepDone { swept: Some(swept), floor }),
+        }
+    }
+}
+
+/// Rule 7.5: everything above the floor, and of each key the newest up to it.
+fn keeps(
+    snapshot: &Snapshot,
+    view: &View,
+    floor: i64,
+    key: Key,
+    head: &[u8],
+) -> Result<bool, Fatal> {
+    if key.main as i64 > floor {
+        return Ok(true);
+    }
+    let place = record::place(key)?;
+    let survivor =
+        |name: &[u8]| snapshot.keys.get(name).and_then(|entry| entry.survivor(floor as u64));
+    let survivor = match record::decode_head(place, head)?.name {
+        Name::InHead(name) => survivor(name),
+        Name::InValue(_) => match view.pin().get(key)? {
+            Some(record) => survivor(record::user_key(&record)?),
+            None => None,
+        },
+    };
+    Ok(survivor == Some(place))
+}
+
+impl Store {
+    /// Raises the compaction floor: `revision` itself stays readable, nothing below it does.
+    /// Returns the store's revision, which does not change.
+    ///
+    /// Rejected with [`Rejected::Compacted`], then [`Rejected::FutureRevision`].
+    ///
+    /// # Errors
+    /// [`Fatal`]: the store must not be used any more.
+    pub fn compact(&mut self, revision: i64) -> Outcome<Revision> {
+        self.writing(|store| {
+            if revision <= store.compaction.scheduled {
+                return Ok(Err(Rejected::Compacted));
+            }
+            if revision > store.revision {
+                return Ok(Err(Rejected::FutureRevision));
+            }
+            store.tree.put(META, SCHEDULED_ROW, &revision.to_le_bytes())?;
+            store.compaction.begin(revision);
+            store.is_changed = true;
+            Ok(Ok(Revision(store.revision)))
+        })
+    }
+
+    /// True while unreachable records wait to be removed.
+    #[must_use]
+    pub fn is_compacting(&self) -> bool {
+        self.compaction.scheduled > self.compaction.finished
+    }
+
+    /// The last compaction whose removals are finished; -1 if there was none.
+    #[must_use]
+    pub fn finished(&self) -> i64 {
+        self.compaction.finished
+    }
+
+    /// The next step of compaction, if one can be done: none while one is out, or before the floor
+    /// is published.
+    ///
+    /// Hand the job's result to [`Store::swept`]. The room comes back with later checkpoints.
+    pub fn sweep(&mut self) -> Option<SweepJob> {
+        let floor = self.compaction.scheduled;
+        let is_due = self.is_compacting() && self.compaction.published == floor;
+        if self.is_poisoned || self.compaction.is_out || !is_due {
+            return None;
+        }
+        let sweep = self.plan(floor);
+        if sweep.is_none() {
+            // What is left up to the floor lies in the leaf that is still being filled, if
+            // anywhere; the next compaction will come to it.
+            self.compaction.tree_at = None;
+        }
+        self.compaction.is_out = true;
+        Some(SweepJob { sweep, snapshot: self.view.snapshot(), view: self.view.clone(), floor })
+    }
+
+    fn plan(&mut self, floor: i64) -> Option<Sweep> {
+        let from = self.compaction.tree_at.filter(|from| from.main as i64 <= floor)?;
+        self.tree.plan_sweep(from, self.options.sweep_bytes)
+    }
+
+    /// Takes the result of a job: the rewritten leaves, and trims a bounded part of the index.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the store must not be used any more.
+    pub fn swept(&mut self, done: SweepDone) -> Result<(), Fatal> {
+        self.writing(|store| {
+            store.compaction.is_out = false;
+            let is_current = done.floor == store.compaction.scheduled;
+            if let Some(swept) = done.swept {
+                let next = swept.next();
+                match store.tree.adopt(swept) {
+                    Ok(()) if is_current => store.compaction.tree_at = next,
+                    // The leaves are not those that were planned any more: they are planned again.
+                    Ok(()) | Err(revd_btree::Error::StaleSweep { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if is_current {
+                store.trim();
+                store.finish_compaction()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Trims the index entries from `index_at` on, as many as one step may look at.
+    fn trim(&mut self) {
+        let Some(from) = self.compaction.index_at.take() else { return };
+        let floor = self.compaction.scheduled as u64;
+        let mut left = self.options.sweep_keys.max(1);
+        let mut droppable = Vec::new();
+        let mut next = None;
+        self.keys.visit_spare(&from, &mut |key, entry| {
+            if left == 0 {
+                next = Some(Bytes::copy_from_slice(key));
+                return false;
+            }
+            left -= 1;
+            if entry.has_droppable(floor) {
+                droppable.push(Bytes::copy_from_slice(key));
+            }
+            true
+        });
+        for key in &droppable {
+            let trimmed = self.keys.modify(key, |entry| {
+                (None, entry.map_or(Trimmed::Kept, |entry| entry.trim(floor)))
+            });
+            if trimmed == Trimmed::Gone {
+                self.keys.remove(key);
+            }
+        }
+        self.is_changed |= !droppable.is_empty();
+        self.compaction.index_at = next;
+    }
+
+    fn finish_compaction(&mut self) -> Result<(), Fatal> {
+        if self.compaction.is_done() {
+            let finished = self.compaction.scheduled;
+            self.tree.put(META, FINISHED_ROW, &finished.to_le_bytes())?;
+            self.compaction.finished = finished;
+        }
+        Ok(())
+    }
+}
