@@ -1,0 +1,84 @@
+//! What each command does; one file a family.
+
+mod cluster;
+mod keys;
+mod leases;
+
+use revd_mvcc as mvcc;
+
+use crate::command::{Answer, Command, Rejected};
+use crate::error::Fatal;
+use crate::machine::{Application, Machine};
+
+/// Carries out one command that was committed in `term`.
+pub(crate) fn command(
+    machine: &mut Machine,
+    command: Command,
+    term: u64,
+    result: &mut Application,
+) -> Result<Result<Answer, Rejected>, Fatal> {
+    if let Err(rejected) = machine.check_alarms(&command) {
+        return Ok(Err(rejected));
+    }
+    match command {
+        Command::Put(put) => keys::put(machine, &put),
+        Command::DeleteRange(delete) => keys::delete_range(machine, &delete),
+        Command::Txn(txn) => keys::txn(machine, &txn),
+        Command::Compact { revision, .. } => keys::compact(machine, revision),
+        Command::LeaseGrant { id, ttl } => leases::grant(machine, id, ttl, result),
+        Command::LeaseRevoke { id } => leases::revoke(machine, id, result),
+        Command::LeaseExpire { id, term: at } => leases::expire(machine, id, at == term, result),
+        Command::Alarm { action, member, alarm } => {
+            cluster::alarm(machine, action, member, alarm, result)
+        }
+        Command::Attributes { member, name, client_urls } => {
+            cluster::attributes(machine, member, name, client_urls, result)
+        }
+        Command::ClusterVersion(version) => cluster::version(machine, version, result),
+    }
+}
+
+/// Bytes of the quota that a command counts for: what it may add, before it is known whether it
+/// will. 0 means that it needs no room and is let through under a NOSPACE alarm.
+pub fn cost(command: &Command) -> i64 {
+    match command {
+        Command::Put(put) => put_cost(put),
+        Command::Txn(txn) => txn_cost(txn),
+        Command::LeaseGrant { .. } => 64,
+        _ => 0,
+    }
+}
+
+/// What a put adds besides its key and value.
+const PUT_OVERHEAD: i64 = 256;
+
+fn put_cost(put: &mvcc::Put) -> i64 {
+    PUT_OVERHEAD + put.key.len() as i64 + put.value.len() as i64
+}
+
+fn txn_cost(txn: &mvcc::Txn) -> i64 {
+    let branch = |ops: &[mvcc::Op]| -> i64 {
+        ops.iter()
+            .map(|op| match op {
+                mvcc::Op::Put(put) => put_cost(put),
+                mvcc::Op::Txn(txn) => txn_cost(txn),
+                _ => 0,
+            })
+            .sum()
+    };
+    branch(&txn.success).max(branch(&txn.failure))
+}
+
+/// Whether a command is refused while data is known to be corrupt.
+pub(crate) fn changes_keys_or_leases(command: &Command) -> bool {
+    match command {
+        Command::Put(_)
+        | Command::DeleteRange(_)
+        | Command::Txn(_)
+        | Command::Compact { .. }
+        | Command::LeaseGrant { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::LeaseExpire { .. } => true,
+        Command::Alarm { .. } | Command::Attributes { .. } | Command::ClusterVersion(_) => false,
+    }
+}

@@ -1,0 +1,178 @@
+//! What a client can ask of the replicated state, and what comes back.
+//!
+//! A [`Command`] is complete before it is proposed: whatever depends on a flag, a clock or chance
+//! (the id of a lease that the server chooses, a raised TTL, the hash of a password) has been
+//! resolved at the door, so that applying it gives the same result on every member.
+
+use revd_mvcc as mvcc;
+
+/// The number of one request, unique in the life of a cluster; answers are matched by it.
+///
+/// 0 means that nobody waits for an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// One change of the replicated state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Write one key.
+    Put(mvcc::Put),
+    /// Delete a key or a range of keys.
+    DeleteRange(mvcc::DeleteRange),
+    /// A transaction with at least one operation that is no plain range.
+    Txn(mvcc::Txn),
+    /// Give up the history below a revision.
+    Compact {
+        /// The oldest revision that stays readable.
+        revision: i64,
+        /// Whether the caller waits for the room to be given back; no part of the effect.
+        physical: bool,
+    },
+    /// Create a lease.
+    LeaseGrant {
+        /// Its number, chosen by the client or at the door; never 0.
+        id: i64,
+        /// Seconds to live, already raised to the minimum.
+        ttl: i64,
+    },
+    /// Remove a lease and its keys at a client's wish.
+    LeaseRevoke {
+        /// The lease.
+        id: i64,
+    },
+    /// Remove a lease that has run out. Does nothing unless it is applied in the term of the
+    /// leader that found it so: a deposed leader's clock must not end anybody's lease.
+    LeaseExpire {
+        /// The lease.
+        id: i64,
+        /// The term of the leader whose clock ran out.
+        term: u64,
+    },
+    /// Ask for, raise or clear alarms.
+    Alarm {
+        /// What to do.
+        action: AlarmAction,
+        /// The member that the alarm is about.
+        member: u64,
+        /// Which alarm.
+        alarm: AlarmType,
+    },
+    /// A member's name and the URLs at which it serves clients.
+    Attributes {
+        /// The member.
+        member: u64,
+        /// Its name.
+        name: String,
+        /// Its client URLs.
+        client_urls: Vec<String>,
+    },
+    /// The lowest version that all members speak.
+    ClusterVersion(String),
+}
+
+/// What an alarm request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlarmAction {
+    /// List the standing alarms of a type.
+    Get,
+    /// Raise one.
+    Activate,
+    /// Clear one.
+    Deactivate,
+}
+
+/// The kinds of alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlarmType {
+    /// All of them, in a request for a list; never stands.
+    None,
+    /// A member's quota or disk is exhausted.
+    NoSpace,
+    /// A member's data differs from its peers'.
+    Corrupt,
+}
+
+impl AlarmType {
+    /// The number of this alarm in the interface and in the tree.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::NoSpace => 1,
+            Self::Corrupt => 2,
+        }
+    }
+
+    /// The alarm with this number.
+    pub const fn from_number(number: i32) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::NoSpace),
+            2 => Some(Self::Corrupt),
+            _ => None,
+        }
+    }
+}
+
+/// A standing alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alarm {
+    /// The member that it is about.
+    pub member: u64,
+    /// What is wrong there.
+    pub alarm: AlarmType,
+}
+
+/// The result of a command that was carried out.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Of [`Command::Put`].
+    Put(mvcc::PutDone),
+    /// Of [`Command::DeleteRange`].
+    Deleted(mvcc::Deleted),
+    /// Of [`Command::Txn`].
+    Txn(mvcc::TxnDone),
+    /// Of [`Command::Compact`]: reads below that revision fail from now on.
+    Compacted,
+    /// Of [`Command::LeaseGrant`].
+    Granted {
+        /// The lease.
+        id: i64,
+        /// Its seconds to live.
+        ttl: i64,
+    },
+    /// Of [`Command::LeaseRevoke`] and [`Command::LeaseExpire`].
+    Revoked,
+    /// Of [`Command::Alarm`]: the alarms that were found, raised or cleared.
+    Alarms(Vec<Alarm>),
+    /// Of the commands that have no result of their own.
+    Done,
+}
+
+/// An answer, with what the header of a response says about the moment of applying.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The result.
+    pub answer: Answer,
+    /// The current revision after the command.
+    pub revision: i64,
+    /// The term of the entry that carried it.
+    pub term: u64,
+}
+
+/// Why a command changed nothing. A closed list, the same on every member: what is local (a
+/// clock, a full disk, a flag) never decides here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The key space refused.
+    #[error("{0}")]
+    KeySpace(#[from] mvcc::Rejected),
+    /// A NOSPACE alarm stands, and the command would need room.
+    #[error("a NOSPACE alarm stands")]
+    NoSpace,
+    /// A CORRUPT alarm stands.
+    #[error("a CORRUPT alarm stands")]
+    Corrupt,
+    /// The command names a member that does not exist.
+    #[error("the member is not part of the cluster")]
+    MemberNotFound,
+}

@@ -1,0 +1,263 @@
+//! Consensus: the raft core joined to the log that makes its promises durable.
+//!
+//! It takes proposals, messages, ticks and the results of jobs, and gives out what must be made
+//! durable (as a job), what may be sent, and what is committed, in log order. All proposals that
+//! wait when [`Consensus::take`] is called travel as one batch: one append, one sync.
+//!
+//! The command that the door has decoded is kept beside its place in the log, so that applying it
+//! need not decode it again. It is used only if index *and* term match: an entry of another
+//! leader may have taken the place.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use revd_raft::{
+    Entry, EntryKind, Index, Input, Message, Position, Raft, ReadId, ReadReady, Refused,
+    RoleChange, Status,
+};
+
+use crate::entry::{self, Decoded, EntryError};
+use crate::error::Fatal;
+use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, ReleaseJob};
+use crate::log_store::LogStore;
+
+/// How the log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Applied entries that stay in the log for followers that lag. etcd keeps 5,000.
+    pub entries: u64,
+    /// Bytes appended between two steps of preparing room ahead.
+    pub upkeep_bytes: usize,
+    /// Throw decoded commands away and decode each entry from its bytes again. For tests: both
+    /// ways must give the same.
+    pub decode_again: bool,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { entries: 5_000, upkeep_bytes: 256 << 10, decode_again: false }
+    }
+}
+
+/// An entry that is committed and to be applied.
+#[derive(Debug)]
+pub struct Committed {
+    /// Where it stands.
+    pub position: Position,
+    /// What it is to consensus.
+    pub kind: EntryKind,
+    /// Its bytes.
+    pub data: Bytes,
+    /// What the bytes say, if this member's own door has decoded them.
+    decoded: Option<Decoded>,
+}
+
+impl Committed {
+    /// What the entry says: as kept from the door, else decoded now.
+    ///
+    /// # Errors
+    /// [`EntryError`] when this version cannot carry it out.
+    pub fn decode(&mut self) -> Result<Decoded, EntryError> {
+        match self.decoded.take() {
+            Some(kept) => {
+                debug_assert_eq!(
+                    entry::decode(&self.data).map(|d| d.command).as_ref(),
+                    Ok(&kept.command),
+                    "the command kept for {:?} is not the one in the log",
+                    self.position
+                );
+                Ok(kept)
+            }
+            None => entry::decode(&self.data),
+        }
+    }
+}
+
+/// What is due; each part may be carried out at once, in any order.
+#[derive(Debug, Default)]
+#[must_use = "what is not carried out is never asked for again"]
+pub struct Output {
+    /// Run it, and feed the result back, before anything in `jobs`.
+    pub persist: Option<PersistJob>,
+    /// Other work for the disk.
+    pub jobs: Vec<Job>,
+    /// To be sent.
+    pub messages: Vec<Message>,
+    /// To be applied, in this order.
+    pub committed: Vec<Committed>,
+    /// Reads that may be served once their index is applied.
+    pub reads: Vec<ReadReady>,
+    /// Reads whose leader is gone; ask again.
+    pub reads_failed: Vec<ReadId>,
+    /// Term, role and leader, when one of them has changed.
+    pub role: Option<RoleChange>,
+}
+
+/// See the module's first lines.
+#[derive(Debug)]
+pub struct Consensus {
+    raft: Raft,
+    log: Arc<LogStore>,
+    retention: Retention,
+    /// What this member's own door has proposed and not seen committed, by rising index.
+    proposed: VecDeque<(Position, Decoded)>,
+    /// Bytes persisted since the last upkeep of the log; `None` while one is under way.
+    since_upkeep: Option<usize>,
+    /// The log's prefix that was last given up.
+    released: Index,
+    jobs: Vec<Job>,
+}
+
+impl Consensus {
+    pub(crate) fn new(raft: Raft, log: Arc<LogStore>, retention: Retention) -> Self {
+        let released = Index(log.wal().bounds().0);
+        // The first take() asks for upkeep, so that room is prepared from the start.
+        let since_upkeep = Some(retention.upkeep_bytes);
+        Self {
+            raft,
+            log,
+            retention,
+            proposed: VecDeque::new(),
+            since_upkeep,
+            released,
+            jobs: Vec::new(),
+        }
+    }
+
+    /// Adds a command to the next batch.
+    ///
+    /// # Errors
+    /// [`Refused`] when this member does not lead, or too much waits already.
+    pub fn propose(&mut self, entry: Bytes, decoded: Decoded) -> Result<(), Refused> {
+        let position = self.raft.propose(entry)?;
+        if !self.retention.decode_again {
+            self.proposed.push_back((position, decoded));
+        }
+        Ok(())
+    }
+
+    /// Takes anything else that has happened.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn step(&mut self, input: Input) -> Result<(), Refused> {
+        self.raft.step(input)
+    }
+
+    /// Takes the result of a job of its own.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the result is not of a job that is under way.
+    pub fn done(&mut self, done: LogDone) -> Result<(), Fatal> {
+        let input = match done {
+            LogDone::Persisted(number) => Input::Persisted(number),
+            LogDone::Fetched(fetched) => Input::Fetched(fetched),
+            LogDone::Released => return Ok(()),
+            LogDone::Upkeep { more } => {
+                self.since_upkeep = Some(if more { self.retention.upkeep_bytes } else { 0 });
+                return Ok(());
+            }
+        };
+        self.own(input)
+    }
+
+    /// Everything up to this entry has been applied and published.
+    ///
+    /// # Errors
+    /// [`Fatal`] when it was never handed out.
+    pub fn applied(&mut self, index: Index) -> Result<(), Fatal> {
+        self.own(Input::Applied(index))
+    }
+
+    /// No checkpoint on the disk needs entries up to this one any more: the log may give them up,
+    /// apart from those kept for followers.
+    ///
+    /// # Errors
+    /// [`Fatal`] when it is not applied.
+    pub fn checkpointed(&mut self, index: Index) -> Result<(), Fatal> {
+        let keep_from = Index(index.0.saturating_sub(self.retention.entries) + 1);
+        if keep_from > self.released {
+            self.own(Input::Checkpointed(keep_from.previous()))?;
+            self.released = keep_from;
+            let log = Arc::clone(&self.log);
+            self.jobs.push(Job::Release(ReleaseJob { log, before: keep_from }));
+        }
+        Ok(())
+    }
+
+    /// Everything that is due since the last call.
+    pub fn take(&mut self) -> Output {
+        let output = self.raft.take();
+        assert!(
+            output.snapshots.is_empty() && output.install.is_none(),
+            "a lone voter neither needs nor sends snapshots"
+        );
+        let mut jobs = std::mem::take(&mut self.jobs);
+        let log = &self.log;
+        jobs.extend(
+            output
+                .fetches
+                .into_iter()
+                .map(|fetch| Job::Fetch(FetchJob { log: Arc::clone(log), fetch })),
+        );
+        let persist =
+            output.persist.map(|persist| PersistJob { log: Arc::clone(&self.log), persist });
+        if let Some(upkeep) = self.upkeep(persist.as_ref()) {
+            jobs.push(upkeep);
+        }
+        let committed = output.committed.into_iter().map(|entry| self.committed(entry)).collect();
+        Output {
+            persist,
+            jobs,
+            messages: output.messages,
+            committed,
+            reads: output.reads,
+            reads_failed: output.reads_failed,
+            role: output.role,
+        }
+    }
+
+    /// Where this member stands.
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogStore {
+        &self.log
+    }
+
+    /// Takes an input that only this member's own driver can have produced.
+    fn own(&mut self, input: Input) -> Result<(), Fatal> {
+        self.raft.step(input).map_err(|refused| Fatal::Consensus(refused.to_string()))
+    }
+
+    /// Joins an entry with what the door knew of it.
+    fn committed(&mut self, entry: Entry) -> Committed {
+        let position = entry.position();
+        let mut decoded = None;
+        while let Some((front, _)) = self.proposed.front() {
+            if front.index > position.index {
+                break;
+            }
+            let (at, kept) = self.proposed.pop_front().expect("it has a front");
+            if at == position {
+                decoded = Some(kept);
+            }
+        }
+        Committed { position, kind: entry.kind, data: entry.data, decoded }
+    }
+
+    /// A step of preparing room, when enough has been appended since the last.
+    fn upkeep(&mut self, persist: Option<&PersistJob>) -> Option<Job> {
+        let bytes = self.since_upkeep.as_mut()?;
+        // An append takes at least one block.
+        *bytes += persist.map_or(0, |job| job.bytes().max(revd_disk::BLOCK));
+        if *bytes < self.retention.upkeep_bytes {
+            return None;
+        }
+        self.since_upkeep = None;
+        Some(Job::LogUpkeep(LogUpkeepJob { log: Arc::clone(&self.log) }))
+    }
+}

@@ -1,0 +1,104 @@
+//! The two ways in which a member cannot go on: it cannot open, or it must stop.
+
+use std::path::PathBuf;
+
+use crate::entry::EntryError;
+use crate::note::NoteError;
+
+/// Why a member's files could not be opened. Nothing was changed by the attempt, apart from what
+/// an interrupted write had left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file system refused.
+    #[error(transparent)]
+    Disk(#[from] revd_disk::Error),
+    /// The log could not be opened.
+    #[error("cannot open the log: {0}")]
+    Log(#[from] revd_wal::OpenError),
+    /// The log was opened and then could not be read or changed.
+    #[error("cannot use the log: {0}")]
+    LogUse(#[from] revd_wal::Error),
+    /// The key space could not be opened.
+    #[error("cannot open the key space: {0}")]
+    KeySpace(#[from] revd_mvcc::OpenError),
+    /// The key space was opened and then could not be read.
+    #[error("cannot use the key space: {0}")]
+    KeySpaceUse(#[from] revd_mvcc::Fatal),
+    /// The tree's note is not readable.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// An entry of the log is not readable.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// Consensus does not accept the configuration or the state found on disk.
+    #[error("consensus cannot start: {0}")]
+    Consensus(#[from] revd_raft::StartError),
+    /// The founding members name one twice.
+    #[error("the founding members do not make a configuration: {0}")]
+    Founders(revd_raft::ChangeError),
+    /// A record of the log is whole and yet no entry.
+    #[error("record {index} of the log is no entry of consensus")]
+    NoEntry {
+        /// Where it stands.
+        index: u64,
+    },
+    /// A file is damaged.
+    #[error("{path} is damaged: {what}", path = path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file was written by a version that this one does not know.
+    #[error("{path} has format {found}, and this version knows {known}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format it has.
+        found: u32,
+        /// The format that is known.
+        known: u32,
+    },
+    /// The log and the tree do not belong together.
+    #[error(
+        "the log ends at entry {last} but the tree holds the effects of entry {applied}: entries \
+         that were durable are missing, and the member must not guess them"
+    )]
+    LogTooShort {
+        /// The last entry of the log.
+        last: u64,
+        /// The last entry whose effects are in the tree.
+        applied: u64,
+    },
+    /// The log begins after the entry that the tree needs next.
+    #[error("the log begins at entry {first} but the tree needs entry {needed} next")]
+    LogTooLate {
+        /// The first entry of the log.
+        first: u64,
+        /// The entry after the tree's.
+        needed: u64,
+    },
+}
+
+/// Why a member must stop. What it acknowledged is durable; what it has not yet is unknown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// The key space cannot go on.
+    #[error("the key space failed: {0}")]
+    KeySpace(#[from] revd_mvcc::Fatal),
+    /// The log cannot go on.
+    #[error("the log failed: {0}")]
+    Log(#[from] revd_wal::Error),
+    /// The vote file cannot go on.
+    #[error("the vote file failed: {0}")]
+    Vote(#[from] revd_disk::Error),
+    /// A committed entry is not readable: it was written by a newer version, or is damaged.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// Consensus was fed something that cannot be.
+    #[error("consensus refused an answer of its own driver: {0}")]
+    Consensus(String),
+}

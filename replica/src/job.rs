@@ -1,0 +1,160 @@
+//! Blocking work as values: what must be read, written or synced, and what came of it.
+//!
+//! Neither consensus nor the machine waits for a disk. They hand out jobs; whoever drives runs
+//! each on a thread of its choice (a simulation: at a moment of its choice) and feeds the result
+//! back. A job that fails is fatal: what has become durable is then unknown, so the member stops.
+
+use std::sync::Arc;
+
+use revd_mvcc as mvcc;
+use revd_raft::{Fetch, Fetched, Index, Persist, PersistNumber};
+
+use crate::error::Fatal;
+use crate::log_store::LogStore;
+
+/// Work for a thread that may block.
+#[derive(Debug)]
+pub enum Job {
+    /// Make entries, term and vote durable. Everything else waits for it: run it first.
+    Persist(PersistJob),
+    /// Read entries that have left the memory.
+    Fetch(FetchJob),
+    /// Give up a prefix of the log.
+    Release(ReleaseJob),
+    /// Prepare room for the log ahead of the entries to come.
+    LogUpkeep(LogUpkeepJob),
+    /// Write the tree's checkpoint.
+    Checkpoint(CheckpointJob),
+    /// Remove what a compaction has given up, a bounded step of it.
+    Sweep(mvcc::SweepJob),
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub enum JobDone {
+    /// For [`crate::Consensus::done`].
+    Log(LogDone),
+    /// For [`crate::Machine::done`].
+    Tree(TreeDone),
+}
+
+/// What came of a job on the log.
+#[derive(Debug)]
+pub enum LogDone {
+    /// All of it is durable.
+    Persisted(PersistNumber),
+    /// The entries that were asked for.
+    Fetched(Fetched),
+    /// The prefix is gone, or will be.
+    Released,
+    /// Whether there is more to prepare.
+    Upkeep {
+        /// Call for another step.
+        more: bool,
+    },
+}
+
+/// What came of a job on the tree.
+#[derive(Debug)]
+pub enum TreeDone {
+    /// The checkpoint is durable.
+    Checkpointed {
+        /// What the tree wants back.
+        written: mvcc::Written,
+        /// The last entry whose effects it holds.
+        applied: Index,
+    },
+    /// The leaves are rewritten.
+    Swept(mvcc::SweepDone),
+}
+
+/// See [`Job::Persist`].
+#[derive(Debug)]
+pub struct PersistJob {
+    pub(crate) log: Arc<LogStore>,
+    pub(crate) persist: Persist,
+}
+
+/// See [`Job::Fetch`].
+#[derive(Debug)]
+pub struct FetchJob {
+    pub(crate) log: Arc<LogStore>,
+    pub(crate) fetch: Fetch,
+}
+
+/// See [`Job::Release`].
+#[derive(Debug)]
+pub struct ReleaseJob {
+    pub(crate) log: Arc<LogStore>,
+    pub(crate) before: Index,
+}
+
+/// See [`Job::LogUpkeep`].
+#[derive(Debug)]
+pub struct LogUpkeepJob {
+    pub(crate) log: Arc<LogStore>,
+}
+
+/// See [`Job::Checkpoint`].
+#[derive(Debug)]
+pub struct CheckpointJob {
+    /// In a box: it is larger than all the other jobs, which cross the same queue.
+    pub(crate) checkpoint: Box<mvcc::Checkpoint>,
+    pub(crate) applied: Index,
+}
+
+impl Job {
+    /// Does the work; blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub fn run(self) -> Result<JobDone, Fatal> {
+        match self {
+            Self::Persist(job) => job.run().map(JobDone::Log),
+            Self::Fetch(job) => job.run().map(JobDone::Log),
+            Self::Release(job) => {
+                job.log.wal().release_prefix(job.before.0)?;
+                Ok(JobDone::Log(LogDone::Released))
+            }
+            Self::LogUpkeep(job) => {
+                let more = job.log.wal().upkeep()?;
+                Ok(JobDone::Log(LogDone::Upkeep { more }))
+            }
+            Self::Checkpoint(job) => {
+                let written = job.checkpoint.write().map_err(mvcc::Fatal::from)?;
+                Ok(JobDone::Tree(TreeDone::Checkpointed { written, applied: job.applied }))
+            }
+            Self::Sweep(job) => Ok(JobDone::Tree(TreeDone::Swept(job.run()?))),
+        }
+    }
+}
+
+impl PersistJob {
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub fn run(self) -> Result<LogDone, Fatal> {
+        self.log.persist(&self.persist)?;
+        Ok(LogDone::Persisted(self.persist.number))
+    }
+
+    /// Bytes of the entries in it.
+    pub fn bytes(&self) -> usize {
+        self.persist.entries.iter().map(|entry| entry.data.len()).sum()
+    }
+}
+
+impl FetchJob {
+    fn run(self) -> Result<LogDone, Fatal> {
+        let Fetch { number, first, last, max_bytes } = self.fetch;
+        // The log may have been released below `first` meanwhile; consensus takes an empty answer
+        // for that, and a released prefix is no fault.
+        let entries = if self.log.wal().bounds().0 > first.0 {
+            Vec::new()
+        } else {
+            self.log.read(first, last, max_bytes)?
+        };
+        Ok(LogDone::Fetched(Fetched { number, entries }))
+    }
+}

@@ -1,0 +1,62 @@
+//! The replicated state machine as values: consensus, apply, leases.
+//!
+//! Three values make a member, and none of them waits, sleeps, owns a thread or knows a clock:
+//!
+//! * [`Consensus`]: raft and the log. Proposals, messages, ticks in; entries to make durable,
+//!   messages to send, committed entries out.
+//! * [`Machine`]: applies committed entries to the key space, leases, members and alarms.
+//! * [`Lessor`]: which leases have run out. Time and leadership in; expiries to propose out.
+//!
+//! Whatever blocks is handed out as a [`Job`] and its result fed back ([`JobDone`]), so that a
+//! driver places it on threads, and a simulation at any moment that its seed chooses.
+//!
+//! ```text
+//!              propose                committed                 answers
+//!  the door ───────────► Consensus ──────────────► Machine ───────────────► the door
+//!                         │     ▲                   │  │  ▲
+//!                 persist │     │ persisted         │  │  │ checkpointed, swept
+//!                         ▼     │           leases  │  ▼  │
+//!                          a Job                    │   a Job
+//!                                                   ▼
+//!                        expiries to propose ◄─── Lessor ◄─── time, leadership
+//! ```
+//!
+//! The way back: what the machine has applied ([`Consensus::applied`]) and what its checkpoints no
+//! longer need ([`Consensus::checkpointed`]).
+//!
+//! A member is opened by [`recover::open`]; `entry` and `note` say what the log and the checkpoint
+//! hold, [`vote`] how term and vote are kept. This crate knows neither gRPC nor HTTP, only the
+//! messages of the interface.
+
+mod apply;
+pub mod command;
+pub mod consensus;
+pub mod convert;
+pub mod entry;
+pub mod error;
+pub mod job;
+pub mod lessor;
+pub mod log_store;
+pub mod machine;
+pub mod members;
+pub mod note;
+pub mod recover;
+pub mod vote;
+
+pub use apply::cost;
+pub use command::{Alarm, AlarmAction, AlarmType, Answer, Applied, Command, Rejected, RequestId};
+pub use consensus::{Committed, Consensus, Output, Retention};
+pub use entry::{Author, Decoded, EntryError};
+pub use error::{Fatal, OpenError};
+pub use job::{Job, JobDone, LogDone, TreeDone};
+pub use lessor::{Due, Lessor, Now, Renewal};
+pub use log_store::LogStore;
+pub use machine::{Application, Applications, LeaseChange, Machine};
+pub use members::{Member, Members};
+pub use note::Note;
+pub use recover::{Opened, Report, Settings};
+pub use vote::Identity;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

@@ -1,0 +1,194 @@
+//! From a directory to a member: bootstrap of a new one, recovery of one that ran before.
+//!
+//! ```text
+//! <data dir>/vote    identity, term and vote; made last, so that it marks a finished bootstrap
+//! <data dir>/tree    everything replicated, as of the last checkpoint
+//! <data dir>/wal/    the log
+//! ```
+//!
+//! A directory without a vote file is new, whatever an interrupted bootstrap has left there:
+//! nothing has been promised to anybody yet. A new member starts with a tree that already holds
+//! the effects of entry 1 of term 1, the founding of the cluster with its first members, so that
+//! every member begins from the same state; the log begins at entry 2.
+//!
+//! Recovery opens the tree, then the log, and checks that they fit:
+//!
+//! | the log | the tree | verdict |
+//! |---|---|---|
+//! | reaches the tree's applied entry | any | entries behind it are handed to consensus |
+//! | ends below it | installed from a snapshot | the log is reset to go on behind the tree |
+//! | ends below it | grown from the log | corruption: durable entries are missing |
+//! | begins behind the entry that the tree needs next | any | corruption |
+
+use std::path::Path;
+use std::sync::Arc;
+
+use revd_disk::Disk;
+use revd_mvcc::Store;
+use revd_raft::{Config, Configuration, HardState, Index, NodeId, Position, Raft, Restart, Term};
+
+use crate::consensus::{Consensus, Retention};
+use crate::error::OpenError;
+use crate::log_store::{self, LogStore};
+use crate::machine::Machine;
+use crate::members::{Member, Members};
+use crate::note::{Note, Origin};
+use crate::vote::{self, Identity, VoteFile};
+
+/// The file of the tree in the data directory.
+pub const TREE_FILE: &str = "tree";
+
+/// The founding of the cluster.
+const FOUNDING: Position = Position { index: Index(1), term: Term(1) };
+
+/// How a member is opened.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who the member is, if it is new. One that has run before keeps what its vote file says.
+    pub identity: Identity,
+    /// The founding members, if it is new.
+    pub founders: Vec<Member>,
+    /// The settings of consensus; the id is replaced by the identity's.
+    pub raft: Config,
+    /// The settings of the log; the owner is replaced by the identity's.
+    pub log: revd_wal::Options,
+    /// The settings of the key space; the owner is replaced by the identity's.
+    pub store: revd_mvcc::Options,
+    /// How much of the log is kept.
+    pub retention: Retention,
+    /// Where chance comes from.
+    pub seed: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Whether the member was made just now.
+    pub is_new: bool,
+    /// Who the member is.
+    pub identity: Identity,
+    /// What the tree held.
+    pub applied: Position,
+    /// The last entry of the log.
+    pub last: Index,
+    /// Whether the newest checkpoint was unreadable and the one before it was taken.
+    pub fell_back: bool,
+    /// What the end of the log looked like.
+    pub log: revd_wal::Recovery,
+}
+
+/// A member ready to run.
+#[derive(Debug)]
+pub struct Opened {
+    /// Consensus, before its first tick.
+    pub consensus: Consensus,
+    /// The machine, as of the last checkpoint.
+    pub machine: Machine,
+    /// The leases with their granted seconds, for the [`crate::Lessor`].
+    pub leases: Vec<(i64, i64)>,
+    /// What was found.
+    pub report: Report,
+}
+
+/// Opens the member in `dir`, or makes a new one there.
+///
+/// # Errors
+/// [`OpenError`]; a damaged file is left as it is.
+pub fn open(disk: Arc<dyn Disk>, dir: &Path, mut settings: Settings) -> Result<Opened, OpenError> {
+    let is_new = !disk.exists(&dir.join(vote::FILE_NAME))?;
+    if is_new {
+        bootstrap(&disk, dir, &settings)?;
+    }
+    let vote = VoteFile::open(&*disk, dir)?;
+    let identity = vote.identity();
+    settings.store.owner = identity.owner();
+    let (store, opened) = Store::open(Arc::clone(&disk), &dir.join(TREE_FILE), settings.store)?;
+    let note = Note::decode(store.note())?;
+    let hard_state = vote.state();
+    let (log, recovery) = LogStore::open(disk, dir, vote, settings.log)?;
+    join(&log, &note)?;
+
+    let mut config = settings.raft;
+    config.id = NodeId(identity.member);
+    let (first, last) = log.wal().bounds();
+    let mut restart = Restart::new(&config, hard_state, note.applied, note.configuration.clone());
+    restart.log_begins_at(Index(first));
+    for record in log.wal().replay(note.applied.index.0 + 1)? {
+        let (index, record) = record?;
+        let entry = log_store::decode(index, record).ok_or(OpenError::NoEntry { index })?;
+        restart.push(entry)?;
+    }
+    let raft = Raft::new(config, restart, settings.seed)?;
+    let leases = store.leases().map(|(id, lease)| (id.0, lease.ttl)).collect();
+    let report = Report {
+        is_new,
+        identity,
+        applied: note.applied,
+        last: Index(last),
+        fell_back: opened.fell_back,
+        log: recovery,
+    };
+    let machine = Machine::new(store, note)?;
+    let consensus = Consensus::new(raft, Arc::new(log), settings.retention);
+    Ok(Opened { consensus, machine, leases, report })
+}
+
+/// Makes the files of a new member; the vote file last.
+fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<(), OpenError> {
+    disk.create_dir(dir)?;
+    let tree = dir.join(TREE_FILE);
+    let log = dir.join(log_store::FOLDER);
+    for leftover in [&tree, &dir.join("tree.new")] {
+        if disk.exists(leftover)? {
+            disk.remove(leftover)?;
+        }
+    }
+    if disk.exists(&log)? {
+        for name in disk.list(&log)? {
+            disk.remove(&log.join(name))?;
+        }
+    }
+    let voters = settings.founders.iter().map(|founder| NodeId(founder.id));
+    let note = Note {
+        origin: Origin::Grown,
+        applied: FOUNDING,
+        hash_algorithm: 0,
+        state_hash: 0,
+        configuration: Configuration::new(voters, []).map_err(OpenError::Founders)?,
+    };
+    let mut options = settings.store.clone();
+    options.owner = settings.identity.owner();
+    let mut store = Store::create(Arc::clone(disk), &tree, options, &note.encode())?;
+    let mut members = Members::default();
+    for founder in &settings.founders {
+        members.put(&mut store, founder.clone())?;
+    }
+    store.publish();
+    if let Some(checkpoint) = store.checkpoint(&note.encode())? {
+        store.checkpointed(checkpoint.write().map_err(revd_mvcc::Fatal::from)?);
+    }
+    drop(store);
+    let mut log_options = settings.log.clone();
+    log_options.owner = settings.identity.owner();
+    log_options.first_index = FOUNDING.index.0 + 1;
+    drop(revd_wal::Wal::open(Arc::clone(disk), &log, log_options)?);
+    let state = HardState { term: FOUNDING.term, vote: None };
+    VoteFile::create(&**disk, dir, settings.identity, state)?;
+    Ok(())
+}
+
+/// Checks that log and tree fit together; resets the log behind an installed tree.
+fn join(log: &LogStore, note: &Note) -> Result<(), OpenError> {
+    let applied = note.applied.index.0;
+    let (first, last) = log.wal().bounds();
+    if last < applied {
+        return match note.origin {
+            Origin::Grown => Err(OpenError::LogTooShort { last, applied }),
+            Origin::Installed => Ok(log.wal().reset(applied + 1)?),
+        };
+    }
+    if first > applied + 1 {
+        return Err(OpenError::LogTooLate { first, needed: applied + 1 });
+    }
+    Ok(())
+}
