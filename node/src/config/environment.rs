@@ -1,0 +1,47 @@
+//! The `ETCD_*` variables: the same options as the flags, for those that were not given as one.
+
+use super::flags::{self, Given, refusal};
+use super::options::{self, Standing};
+use super::{Error, Notice, Stop};
+
+/// Variables that start like ours and are read elsewhere or mean nothing to a server.
+const FOREIGN: &[&str] = &["ETCD_UNSUPPORTED_ARCH", "ETCD_CLIENT_DEBUG"];
+
+/// Adds the options that the environment sets. An empty variable counts as unset.
+pub(crate) fn add(
+    given: &mut Given,
+    environment: impl IntoIterator<Item = (String, String)>,
+    notices: &mut Vec<Notice>,
+) -> Result<(), Stop> {
+    let mut variables: Vec<(String, String)> = environment
+        .into_iter()
+        .filter(|(name, value)| name.starts_with("ETCD_") && !value.is_empty())
+        .filter(|(name, _)| !FOREIGN.contains(&name.as_str()))
+        .collect();
+    variables.sort();
+    for (variable, value) in variables {
+        if variable == "ETCD_VERSION" {
+            notices.push(Notice::VersionVariable);
+            continue;
+        }
+        let Some(name) = options::names().find(|name| options::variable(name) == variable) else {
+            notices.push(Notice::UnknownVariable(format!("{variable}={value}")));
+            continue;
+        };
+        match options::look_up(name) {
+            Some((Standing::Known(kind), _)) => {
+                if given.flags.contains(&name) {
+                    return Err(Stop::Refused(Error::Shadowed(variable)));
+                }
+                if let Err(reason) = flags::check(kind, &value) {
+                    return Err(Stop::Refused(Error::Variable { variable, value, reason }));
+                }
+                given.values.insert(name, value.clone());
+                notices.push(Notice::UsedVariable { name: variable, value });
+            }
+            Some((Standing::Ignored, _)) => notices.push(Notice::IgnoredFlag(name.to_owned())),
+            _ => return Err(Stop::Refused(refusal(name, variable))),
+        }
+    }
+    Ok(())
+}

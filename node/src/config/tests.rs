@@ -1,0 +1,304 @@
+use super::*;
+
+fn read_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Parsed, Stop> {
+    let arguments = arguments.iter().map(OsString::from);
+    let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    Config::read(arguments, environment)
+}
+
+fn read(arguments: &[&str]) -> Config {
+    read_with(arguments, &[]).unwrap().config
+}
+
+fn refused(arguments: &[&str]) -> String {
+    refused_with(arguments, &[])
+}
+
+fn refused_with(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    match read_with(arguments, environment) {
+        Err(Stop::Refused(error)) => error.to_string(),
+        other => panic!("{arguments:?} should be refused with exit 1, not {other:?}"),
+    }
+}
+
+fn misused(arguments: &[&str]) -> String {
+    match read_with(arguments, &[]) {
+        Err(Stop::Usage(message)) => message,
+        other => panic!("{arguments:?} should be a usage error, not {other:?}"),
+    }
+}
+
+#[test]
+fn no_flag_gives_the_defaults() {
+    assert_eq!(read(&[]), Config::default());
+}
+
+#[test]
+fn every_flag_is_read() {
+    let config = read(&[
+        "--name=a",
+        "--data-dir=/d",
+        "--listen-client-urls=http://127.0.0.1:1",
+        "--advertise-client-urls=http://example.com:1",
+        "--listen-peer-urls=http://127.0.0.1:2",
+        "--initial-advertise-peer-urls=http://example.com:2",
+        "--initial-cluster=a=http://example.com:2",
+        "--initial-cluster-state=existing",
+        "--initial-cluster-token=t",
+        "--log-level=debug",
+        "--logger=zap",
+        "--log-format=console",
+        "--max-request-bytes=10",
+        "--max-txn-ops=11",
+        "--heartbeat-interval=12",
+        "--election-timeout=60",
+        "--quota-backend-bytes=14",
+    ]);
+    let urls = |text: &str| Urls::parse(text).unwrap();
+    let expected = Config {
+        name: "a".into(),
+        data_dir: "/d".into(),
+        listen_client_urls: urls("http://127.0.0.1:1"),
+        advertise_client_urls: urls("http://example.com:1"),
+        listen_peer_urls: urls("http://127.0.0.1:2"),
+        initial_advertise_peer_urls: urls("http://example.com:2"),
+        initial_cluster: "a=http://example.com:2".into(),
+        initial_cluster_state: ClusterState::Existing,
+        initial_cluster_token: "t".into(),
+        log: log::Settings { level: log::Level::Debug, format: log::Format::Console },
+        max_request_bytes: 10,
+        max_txn_ops: 11,
+        heartbeat_interval: 12,
+        election_timeout: 60,
+        quota_backend_bytes: 14,
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn one_dash_or_two_with_a_space_or_an_equals_sign() {
+    for arguments in [["-name", "x"], ["--name", "x"]] {
+        assert_eq!(read(&arguments).name, "x");
+    }
+    for argument in ["-name=x", "--name=x"] {
+        assert_eq!(read(&[argument]).name, "x");
+    }
+}
+
+#[test]
+fn values_may_look_like_flags() {
+    assert_eq!(read(&["--name", "--data-dir"]).name, "--data-dir");
+    assert_eq!(read(&["-quota-backend-bytes", "-1"]).quota_backend_bytes, -1);
+    assert_eq!(read(&["--initial-cluster-token="]).initial_cluster_token, "");
+}
+
+#[test]
+fn last_one_wins() {
+    assert_eq!(read(&["--name=a", "-name", "b"]).name, "b");
+}
+
+#[test]
+fn words_that_are_no_flags() {
+    assert_eq!(refused(&["foo"]), "'foo' is not a valid flag; see 'revd --help'");
+    assert_eq!(refused(&["--version=false", "false"]), refused(&["false"]));
+    assert_eq!(refused(&["--", "--name"]), "'--name' is not a valid flag; see 'revd --help'");
+    assert_eq!(refused(&["gateway", "start"]), "the command 'gateway' is not built yet");
+    assert_eq!(read(&["--"]), Config::default());
+}
+
+#[test]
+fn help_and_version() {
+    for argument in ["-h", "-help", "--help"] {
+        assert!(matches!(read_with(&[argument], &[]), Err(Stop::Help)), "{argument}");
+    }
+    for argument in ["-version", "--version", "--version=true"] {
+        assert!(matches!(read_with(&[argument], &[]), Err(Stop::Version)), "{argument}");
+    }
+    assert_eq!(read(&["--version=false"]), Config::default());
+    let text = version();
+    assert!(text.starts_with("revd "), "{text}");
+    assert_eq!(text.lines().nth(1), Some("etcd Version: 3.7.0"));
+    assert_eq!(text.lines().count(), 5);
+}
+
+#[test]
+fn help_names_every_flag_with_its_default() {
+    let text = help();
+    for option in options::KNOWN {
+        assert!(text.contains(&format!("--{}", option.name)), "{}", option.name);
+    }
+    assert!(text.contains("[default: http://localhost:2379]"));
+    assert!(!text.contains("cert-file"));
+}
+
+#[test]
+fn unknown_flags_and_bad_values() {
+    assert!(misused(&["--bogus"]).contains("'--bogus'"));
+    assert!(misused(&["-bogus=1"]).contains("'--bogus'"));
+    assert!(misused(&["--name"]).contains("'--name"));
+    assert!(misused(&["---name=x"]).contains("bad flag syntax"));
+    assert!(misused(&["--version=maybe"]).contains("true or false"));
+    for argument in [
+        "--heartbeat-interval=abc",
+        "--max-txn-ops=-1",
+        "--quota-backend-bytes=1.5",
+        "--initial-cluster-state=old",
+        "--log-level=loud",
+        "--listen-client-urls=foo",
+        "--advertise-client-urls=http://a:1/x",
+    ] {
+        let name = argument.split('=').next().unwrap();
+        assert!(misused(&[argument]).contains(name), "{argument}");
+    }
+    // What comes first counts: a wrong flag before the call for help.
+    assert!(misused(&["--bogus", "--help"]).contains("'--bogus'"));
+}
+
+#[test]
+fn flags_that_are_not_built_are_refused_by_name() {
+    let expected = "--cert-file is not built yet; start without --cert-file";
+    assert_eq!(refused(&["--cert-file", "/x"]), expected);
+    assert_eq!(refused(&["-pre-vote"]), "--pre-vote is not built yet; start without --pre-vote");
+    assert!(refused(&["--enable-v2=true"]).contains("was removed from etcd"));
+    for name in options::NOT_BUILT.iter().chain(options::REMOVED) {
+        let flag = format!("--{name}");
+        assert!(refused(&[&flag, "x"]).starts_with(&flag));
+        assert!(refused_with(&[], &[(&options::variable(name), "x")]).starts_with(&flag));
+    }
+    for name in options::NOT_BUILT_SWITCHES.iter().chain(options::REMOVED_SWITCHES) {
+        let flag = format!("--{name}");
+        assert!(refused(&[&flag]).starts_with(&flag));
+    }
+}
+
+#[test]
+fn flags_that_etcd_ignores_are_ignored_aloud() {
+    let parsed = read_with(&["--force", "--vv"], &[]).unwrap();
+    assert_eq!(parsed.config, Config::default());
+    assert!(parsed.notices.contains(&Notice::IgnoredFlag("force".into())));
+}
+
+#[test]
+fn variables_stand_for_flags() {
+    let parsed = read_with(&[], &[("ETCD_NAME", "x"), ("ETCD_MAX_TXN_OPS", "7")]).unwrap();
+    assert_eq!((parsed.config.name.as_str(), parsed.config.max_txn_ops), ("x", 7));
+    let used = Notice::UsedVariable { name: "ETCD_NAME".into(), value: "x".into() };
+    assert!(parsed.notices.contains(&used));
+}
+
+#[test]
+fn empty_variable_counts_as_unset() {
+    let parsed = read_with(&["--name=y"], &[("ETCD_NAME", ""), ("ETCD_CERT_FILE", "")]).unwrap();
+    assert_eq!(parsed.config.name, "y");
+}
+
+#[test]
+fn flag_and_variable_for_one_option_are_refused() {
+    let message = refused_with(&["--name=y"], &[("ETCD_NAME", "y")]);
+    assert!(message.contains("conflicting environment variable ETCD_NAME is shadowed"));
+}
+
+#[test]
+fn bad_variable_is_named() {
+    let message = refused_with(&[], &[("ETCD_HEARTBEAT_INTERVAL", "x")]);
+    assert!(message.starts_with("invalid value \"x\" for ETCD_HEARTBEAT_INTERVAL"), "{message}");
+}
+
+#[test]
+fn unknown_variables_are_warned_about() {
+    let environment =
+        [("ETCD_BOGUS", "1"), ("ETCD_VERSION", "3"), ("ETCDCTL_API", "3"), ("HOME", "/")];
+    let parsed = read_with(&[], &environment).unwrap();
+    assert_eq!(parsed.config, Config::default());
+    assert!(parsed.notices.contains(&Notice::UnknownVariable("ETCD_BOGUS=1".into())));
+    assert!(parsed.notices.contains(&Notice::VersionVariable));
+    assert_eq!(parsed.notices.len(), 4, "{:?}", parsed.notices);
+}
+
+#[test]
+fn listening_for_clients_needs_advertising() {
+    let listen = "--listen-client-urls=http://127.0.0.1:1";
+    assert!(refused(&[listen]).starts_with("--advertise-client-urls is required"));
+    assert!(read(&[listen, "--advertise-client-urls="]).advertise_client_urls.is_empty());
+    let environment = [("ETCD_ADVERTISE_CLIENT_URLS", "http://a:1")];
+    assert!(read_with(&[listen], &environment).is_ok());
+}
+
+#[test]
+fn listeners_need_addresses_and_plain_http() {
+    let listen = |url: &str| refused(&[&format!("--listen-peer-urls={url}")]);
+    assert_eq!(
+        listen("http://example.com:1"),
+        "expected IP in URL for binding (http://example.com:1)"
+    );
+    let tls = listen("https://127.0.0.1:1");
+    assert_eq!(
+        tls,
+        "--listen-peer-urls https://127.0.0.1:1: listening on https URLs is not built yet, \
+         only on http"
+    );
+    assert!(listen("unix://x").contains("listening on unix URLs"));
+    assert_eq!(listen(""), "--listen-peer-urls must not be empty");
+}
+
+#[test]
+fn advertised_urls_need_a_host() {
+    let message = refused(&["--initial-advertise-peer-urls=http://:2380"]);
+    assert_eq!(message, "--initial-advertise-peer-urls 'http://:2380' must be \"host:port\"");
+    assert!(refused(&["--initial-advertise-peer-urls=unix://x"]).contains("must be"));
+    assert!(refused(&["--advertise-client-urls=http://:2379"]).contains("must be"));
+    assert_eq!(read(&["--advertise-client-urls=unix://x"]).advertise_client_urls.len(), 1);
+}
+
+#[test]
+fn timing_rules() {
+    let timing = |heartbeat: &str, election: &str| {
+        refused(&["--heartbeat-interval", heartbeat, "--election-timeout", election])
+    };
+    assert_eq!(timing("0", "1000"), "--heartbeat-interval must be >0 (set to 0ms)");
+    assert_eq!(timing("100", "0"), "--election-timeout must be >0 (set to 0ms)");
+    assert!(timing("100", "499").contains("at least as 5 times"));
+    assert!(timing("100", "50001").contains("is too long"));
+    let config = read(&["--heartbeat-interval=100", "--election-timeout=50000"]);
+    assert_eq!(config.election_ticks(), 500);
+    assert_eq!(config.request_timeout(), Duration::from_secs(105));
+}
+
+#[test]
+fn loggers_and_formats() {
+    assert!(refused(&["--logger=capnslog"]).starts_with("unknown logger option \"capnslog\""));
+    assert!(refused(&["--log-format=xml"]).starts_with("unknown log format"));
+}
+
+#[test]
+fn naming_a_member_names_its_directory_and_its_cluster() {
+    let config = read(&["--name=x", "--initial-advertise-peer-urls=http://a:1,http://a:2"]);
+    assert_eq!(config.data_dir, PathBuf::from("x.revd"));
+    assert_eq!(config.initial_cluster, "x=http://a:1,x=http://a:2");
+    let config = read(&["--initial-advertise-peer-urls=http://a:1"]);
+    assert_eq!(config.initial_cluster, "default=http://localhost:2380");
+}
+
+#[test]
+fn advertised_default_is_replaced_for_a_listener_on_all_addresses() {
+    let config = read(&["--listen-peer-urls=http://0.0.0.0:7"]);
+    let advertised = config.initial_advertise_peer_urls.to_string();
+    // A machine without any route keeps the default.
+    if advertised != "http://localhost:2380" {
+        assert!(advertised.ends_with(":7"), "{advertised}");
+        assert_eq!(config.initial_cluster, format!("default={advertised}"));
+    }
+}
+
+#[test]
+fn quota_of_zero_is_the_default_and_a_negative_one_none() {
+    assert_eq!(read(&[]).quota(), Some(DEFAULT_QUOTA));
+    assert_eq!(read(&["--quota-backend-bytes=5"]).quota(), Some(5));
+    assert_eq!(read(&["--quota-backend-bytes=-1"]).quota(), None);
+}
+
+#[test]
+fn large_requests_are_warned_about() {
+    let parsed = read_with(&["--max-request-bytes=10485761"], &[]).unwrap();
+    assert!(parsed.notices.contains(&Notice::LargeRequests(10_485_761)));
+}

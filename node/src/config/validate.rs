@@ -1,0 +1,211 @@
+//! From checked texts to settings, and the rules between them.
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
+
+use super::flags::Given;
+use super::{ClusterState, Config, Error, LARGE_REQUEST, Notice, Scheme, Stop, Url, Urls};
+use crate::log;
+
+/// Longest election timeout, as in etcd: a cluster must not stand still for longer.
+const LONGEST_ELECTION: u32 = 50_000;
+
+/// Builds the settings from what was given and the defaults.
+pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Config, Stop> {
+    let refused = |error| Stop::Refused(error);
+    let mut config = Config::default();
+    if let Some(name) = given.text("name") {
+        config.name = name.to_owned();
+    }
+    config.data_dir = data_dir(given, &config.name, notices);
+    for (name, urls) in [
+        ("listen-client-urls", &mut config.listen_client_urls),
+        ("advertise-client-urls", &mut config.advertise_client_urls),
+        ("listen-peer-urls", &mut config.listen_peer_urls),
+        ("initial-advertise-peer-urls", &mut config.initial_advertise_peer_urls),
+    ] {
+        if let Some(text) = given.text(name) {
+            *urls = Urls::parse(text).map_err(|error| refused(error.into()))?;
+        }
+    }
+    if let Some(text) = given.text("initial-cluster") {
+        config.initial_cluster = text.to_owned();
+    }
+    if given.text("initial-cluster-state") == Some("existing") {
+        config.initial_cluster_state = ClusterState::Existing;
+    }
+    if let Some(text) = given.text("initial-cluster-token") {
+        config.initial_cluster_token = text.to_owned();
+    }
+    config.log = logging(given).map_err(refused)?;
+    for (name, value) in [
+        ("max-request-bytes", &mut config.max_request_bytes),
+        ("max-txn-ops", &mut config.max_txn_ops),
+        ("heartbeat-interval", &mut config.heartbeat_interval),
+        ("election-timeout", &mut config.election_timeout),
+    ] {
+        *value = number(given, name, *value);
+    }
+    if let Some(bytes) = given.text("quota-backend-bytes").and_then(|text| text.parse().ok()) {
+        config.quota_backend_bytes = bytes;
+    }
+    Ok(config)
+}
+
+fn data_dir(given: &Given, name: &str, notices: &mut Vec<Notice>) -> PathBuf {
+    match given.text("data-dir").filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let path = format!("{name}.revd");
+            notices.push(Notice::DefaultDataDir(path.clone()));
+            PathBuf::from(path)
+        }
+    }
+}
+
+fn logging(given: &Given) -> Result<log::Settings, Error> {
+    if let Some(logger) = given.text("logger").filter(|logger| *logger != "zap") {
+        return Err(Error::Logger(logger.to_owned()));
+    }
+    let mut settings = log::Settings::default();
+    if let Some(level) = given.text("log-level").and_then(|text| text.parse().ok()) {
+        settings.level = level;
+    }
+    if let Some(format) = given.text("log-format") {
+        settings.format = match format {
+            "json" => log::Format::Json,
+            "console" => log::Format::Console,
+            other => return Err(Error::LogFormat(other.to_owned())),
+        };
+    }
+    Ok(settings)
+}
+
+/// A number that was checked when it was given.
+fn number(given: &Given, name: &str, default: u32) -> u32 {
+    given.text(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The rules of the start, in etcd's order.
+pub(crate) fn check(config: &Config, given: &Given) -> Result<(), Stop> {
+    check_urls(config)
+        .and_then(|()| {
+            if given.has("listen-client-urls") && !given.has("advertise-client-urls") {
+                return Err(Error::NoAdvertisedClientUrls);
+            }
+            Ok(())
+        })
+        .and_then(|()| check_timing(config))
+        .map_err(Stop::Refused)
+}
+
+fn check_urls(config: &Config) -> Result<(), Error> {
+    for (name, urls) in [
+        ("listen-peer-urls", &config.listen_peer_urls),
+        ("listen-client-urls", &config.listen_client_urls),
+    ] {
+        if urls.is_empty() {
+            return Err(Error::Empty(name));
+        }
+        for url in urls {
+            let scheme = url.scheme();
+            if scheme != Scheme::Http {
+                return Err(Error::ListenScheme { name, scheme, url: url.clone() });
+            }
+            if url.listen_address().is_none() {
+                return Err(Error::ListenName(url.clone()));
+            }
+        }
+    }
+    if config.initial_advertise_peer_urls.is_empty() {
+        return Err(Error::Empty("initial-advertise-peer-urls"));
+    }
+    let advertised = config
+        .initial_advertise_peer_urls
+        .iter()
+        .map(|url| ("initial-advertise-peer-urls", url))
+        .chain(config.advertise_client_urls.iter().map(|url| ("advertise-client-urls", url)));
+    for (name, url) in advertised {
+        let socket = matches!(url.scheme(), Scheme::Unix | Scheme::Unixs);
+        let usable = if socket { name == "advertise-client-urls" } else { !url.host().is_empty() };
+        if !usable {
+            return Err(Error::AdvertisedHost { name, url: url.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn check_timing(config: &Config) -> Result<(), Error> {
+    let (heartbeat, election) = (config.heartbeat_interval, config.election_timeout);
+    for (name, value) in [("heartbeat-interval", heartbeat), ("election-timeout", election)] {
+        if value == 0 {
+            return Err(Error::NotPositive { name, value });
+        }
+    }
+    if heartbeat.saturating_mul(5) > election {
+        return Err(Error::ElectionTooShort { election, heartbeat });
+    }
+    if election > LONGEST_ELECTION {
+        return Err(Error::ElectionTooLong(election));
+    }
+    Ok(())
+}
+
+/// Fills in what follows from other settings: the advertised address of a listener on all
+/// addresses, and the initial cluster of a member that has only been named.
+pub(crate) fn complete(config: &mut Config, given: &Given, notices: &mut Vec<Notice>) {
+    let default = Config::default();
+    let host = std::cell::OnceCell::new();
+    let pairs = [
+        (
+            &config.listen_peer_urls,
+            &mut config.initial_advertise_peer_urls,
+            &default.initial_advertise_peer_urls,
+        ),
+        (
+            &config.listen_client_urls,
+            &mut config.advertise_client_urls,
+            &default.advertise_client_urls,
+        ),
+    ];
+    for (listen, advertise, default) in pairs {
+        let Some(first) = listen.iter().next() else { continue };
+        if *advertise != *default || first.host() != "0.0.0.0" {
+            continue;
+        }
+        if let Some(host) = host.get_or_init(default_host) {
+            *advertise = Urls::from(vec![Url::http(*host, first.port())]);
+        }
+    }
+    let detected = host.into_inner().flatten();
+    if let Some(host) = detected {
+        notices.push(Notice::DefaultHost(host.to_string()));
+    }
+    if config.name == default.name {
+        notices.push(Notice::DefaultName);
+    }
+    // A changed advertised URL alone does not change the default: the start is refused then, as
+    // etcd does, because the operator may have meant a larger cluster.
+    if !given.has("initial-cluster") && (config.name != default.name || detected.is_some()) {
+        let entries = config.initial_advertise_peer_urls.iter();
+        let entries: Vec<String> = entries.map(|url| format!("{}={url}", config.name)).collect();
+        config.initial_cluster = entries.join(",");
+    }
+    if config.max_request_bytes > LARGE_REQUEST {
+        notices.push(Notice::LargeRequests(config.max_request_bytes));
+    }
+}
+
+/// The address of the interface that the default route leaves by, IPv4 first.
+///
+/// Connecting a UDP socket sends nothing, but makes the kernel choose the address.
+fn default_host() -> Option<IpAddr> {
+    [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")].iter().find_map(
+        |(local, remote)| {
+            let socket = UdpSocket::bind(local).ok()?;
+            socket.connect(remote).ok()?;
+            let address = socket.local_addr().ok()?.ip();
+            (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+        },
+    )
+}

@@ -1,0 +1,369 @@
+//! What the doors (gRPC, HTTP) hold of a member: questions go in, answers come out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use revd_mvcc::{Hub, View};
+use revd_replica::{
+    Alarm, Applied, Author, Command, Decoded, Fatal, Identity, JobDone, Member, Rejected,
+    RequestId, entry,
+};
+use tokio::sync::oneshot;
+
+use super::inbox::{Inbox, NotTaken};
+use super::meters::Meters;
+use super::report;
+use crate::config::Config;
+
+/// Requests that may wait for the core at one time; more are refused as too many.
+pub const WAITING_BOUND: usize = 65_536;
+
+/// Why a call did not get its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// The command was applied and refused; the same on every member.
+    Rejected(Rejected),
+    /// The encoded request is longer than `--max-request-bytes`.
+    TooLarge,
+    /// Too many requests wait already.
+    TooManyRequests,
+    /// No answer within the request timeout; the command may still be applied.
+    Timeout,
+    /// No leader is known.
+    NoLeader,
+    /// The leadership was lost while the call waited.
+    LeaderChanged,
+    /// The leadership that a lease needs could not be confirmed.
+    NotPrimary,
+    /// The member is stopping.
+    Stopped,
+}
+
+/// Where consensus stands, as of the last batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The cluster, fixed at its bootstrap.
+    pub cluster_id: u64,
+    /// This member.
+    pub member_id: u64,
+    /// The leader, 0 when none is known.
+    pub leader: u64,
+    /// The term of the last applied entry: what headers and Status show.
+    pub term: u64,
+    /// The term of the election in progress or won.
+    pub raft_term: u64,
+    /// The last entry known to be committed.
+    pub commit: u64,
+    /// The last entry applied.
+    pub applied: u64,
+    /// Whether this member only listens.
+    pub is_learner: bool,
+}
+
+/// Sizes of the stored data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of the tree's file.
+    pub db_size: i64,
+    /// Of these, bytes in use.
+    pub db_in_use: i64,
+    /// The quota in force; 0 when there is none.
+    pub quota: i64,
+    /// Keys that are live.
+    pub keys: i64,
+    /// Proposals that wait for their answer.
+    pub proposals_pending: i64,
+}
+
+/// One call to the core thread.
+pub(super) enum Request {
+    /// Get a command through the log.
+    Propose { entry: Bytes, decoded: Decoded, slot: Slot<Applied> },
+    /// Wait until the local view is as new as any answer given before now.
+    Barrier(Slot<()>),
+    /// Restart the countdown of a lease.
+    KeepAlive { id: i64, slot: Slot<Option<i64>> },
+    /// Ask how long a lease has left.
+    TimeToLive { id: i64, slot: Slot<Option<(i64, i64)>> },
+    /// List the leases, soonest to run out first.
+    LeaseIds(Slot<Vec<i64>>),
+    /// Wait until nothing of a finished compaction is left to remove.
+    PhysicallyCompacted(Slot<()>),
+    /// A job that another thread has run.
+    Done(Result<JobDone, Fatal>),
+    /// Checkpoint and end.
+    Stop,
+}
+
+/// Where the answer of one call goes.
+pub(super) type Slot<T> = oneshot::Sender<Result<T, CallError>>;
+
+/// The shared side of a member: what the core writes and the doors read.
+pub(super) struct Shared {
+    pub(super) inbox: Inbox<Request>,
+    pub(super) config: Config,
+    pub(super) view: View,
+    pub(super) hub: Hub,
+    pub(super) meters: Meters,
+    pub(super) facts: RwLock<Facts>,
+    pub(super) pending: AtomicUsize,
+    pub(super) db_size: AtomicI64,
+    pub(super) db_in_use: AtomicI64,
+    next_request: AtomicU64,
+}
+
+/// What changes rarely, or once a batch.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) status: Status,
+    pub(super) members: Arc<Vec<Member>>,
+    pub(super) alarms: Arc<Vec<Alarm>>,
+    pub(super) cluster_version: Option<Arc<str>>,
+    /// Why the member has stopped by itself.
+    pub(super) failure: Option<Arc<str>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, view: View, hub: Hub, first_request: u64) -> Self {
+        Self {
+            inbox: Inbox::new(WAITING_BOUND),
+            config,
+            view,
+            hub,
+            meters: Meters::default(),
+            facts: RwLock::default(),
+            pending: AtomicUsize::new(0),
+            db_size: AtomicI64::new(0),
+            db_in_use: AtomicI64::new(0),
+            next_request: AtomicU64::new(first_request),
+        }
+    }
+}
+
+/// A running member. Cheap to clone; the member runs until its `Driver` is stopped.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// Gets a command through the log and waits until it has been applied here.
+    ///
+    /// # Errors
+    /// [`CallError`]; after a timeout or a stop the command may still be applied.
+    pub async fn propose(&self, command: Command) -> Result<Applied, CallError> {
+        let author = Author::default();
+        let request = self.next_request_id();
+        let entry = entry::encode(&command, request, &author);
+        let payload = entry.len() - entry::envelope_len(&author);
+        if measured(request, payload) > self.shared.config.max_request_bytes as usize {
+            return Err(CallError::TooLarge);
+        }
+        let decoded = Decoded { request, author, command };
+        self.shared.pending.fetch_add(1, Relaxed);
+        let result = self.call(|slot| Request::Propose { entry, decoded, slot }).await;
+        self.shared.pending.fetch_sub(1, Relaxed);
+        if !matches!(result, Ok(_) | Err(CallError::Rejected(_))) {
+            self.shared.meters.proposals_failed.add(1);
+        }
+        result
+    }
+
+    /// Returns when the local view holds everything that was acknowledged anywhere before the
+    /// call: a read after it is linearizable.
+    ///
+    /// # Errors
+    /// [`CallError`], when leadership could not be confirmed in time.
+    pub async fn barrier(&self) -> Result<(), CallError> {
+        self.call(Request::Barrier).await
+    }
+
+    /// Restarts the countdown of a lease: its granted seconds, or `None` if there is no such
+    /// lease. A lease that has run out is waited for until it is gone.
+    ///
+    /// # Errors
+    /// [`CallError`], when leadership could not be confirmed in time.
+    pub async fn keep_alive(&self, id: i64) -> Result<Option<i64>, CallError> {
+        self.call(|slot| Request::KeepAlive { id, slot }).await
+    }
+
+    /// Whole seconds left of a lease, and seconds granted; `None` if there is no such lease.
+    ///
+    /// # Errors
+    /// [`CallError`], when there is no leader to ask.
+    pub async fn time_to_live(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
+        self.call(|slot| Request::TimeToLive { id, slot }).await
+    }
+
+    /// All leases: soonest to run out first on the leader, by id elsewhere.
+    ///
+    /// # Errors
+    /// [`CallError`], when the member is stopping.
+    pub async fn lease_ids(&self) -> Result<Vec<i64>, CallError> {
+        self.call(Request::LeaseIds).await
+    }
+
+    /// Returns when all that compactions have given up so far is also gone from the disk.
+    ///
+    /// # Errors
+    /// [`CallError::Stopped`] when the member is stopping.
+    pub async fn physically_compacted(&self) -> Result<(), CallError> {
+        let (slot, answer) = oneshot::channel();
+        self.send(Request::PhysicallyCompacted(slot))?;
+        answer.await.unwrap_or(Err(CallError::Stopped))
+    }
+
+    /// The published key space, for reads.
+    pub fn view(&self) -> &View {
+        &self.shared.view
+    }
+
+    /// Where watches are made.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// Where consensus stands.
+    pub fn status(&self) -> Status {
+        self.shared.facts.read().status
+    }
+
+    /// The members of the cluster in the order of their ids.
+    pub fn members(&self) -> Arc<Vec<Member>> {
+        Arc::clone(&self.shared.facts.read().members)
+    }
+
+    /// The standing alarms.
+    pub fn alarms(&self) -> Arc<Vec<Alarm>> {
+        Arc::clone(&self.shared.facts.read().alarms)
+    }
+
+    /// The cluster version, once it has been decided.
+    pub fn cluster_version(&self) -> Option<Arc<str>> {
+        self.shared.facts.read().cluster_version.clone()
+    }
+
+    /// Sizes of the stored data.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            db_size: self.shared.db_size.load(Relaxed),
+            db_in_use: self.shared.db_in_use.load(Relaxed),
+            quota: self.quota().unwrap_or(0),
+            keys: self.shared.view.key_count(),
+            proposals_pending: self.shared.pending.load(Relaxed) as i64,
+        }
+    }
+
+    /// The bytes that the key space may take, if they are bounded.
+    pub fn quota(&self) -> Option<i64> {
+        // The flag is a signed number, so whatever it sets fits into one.
+        self.shared.config.quota().map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+    }
+
+    /// What has been counted.
+    pub fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    /// The configuration that the member runs with.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Why the member has stopped by itself, if it has.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.shared.facts.read().failure.clone()
+    }
+
+    /// A number that no other request of the cluster has.
+    pub fn next_request_id(&self) -> RequestId {
+        RequestId(self.shared.next_request.fetch_add(1, Relaxed))
+    }
+
+    /// How long a call may take: 5 s and two election timeouts.
+    pub fn request_timeout(&self) -> Duration {
+        self.shared.config.request_timeout()
+    }
+
+    /// Tells the cluster this member's name and client URLs, and decides the cluster version if
+    /// nobody has yet. Client traffic is served once this has returned.
+    ///
+    /// # Errors
+    /// [`CallError`], when the member could not get an entry through the log in time.
+    pub async fn publish(&self, version: &str) -> Result<(), CallError> {
+        let member = self.status().member_id;
+        let name = self.shared.config.name.clone();
+        let client_urls = self.shared.config.advertised_client_urls();
+        let status = self.status();
+        let identity = Identity { cluster: status.cluster_id, member };
+        let attributes =
+            Command::Attributes { member, name: name.clone(), client_urls: client_urls.clone() };
+        self.propose(attributes).await?;
+        report::published(identity, &name, &client_urls, self.request_timeout());
+        if self.cluster_version().is_none() {
+            self.propose(Command::ClusterVersion(version.to_owned())).await?;
+            report::cluster_version(identity, version);
+        }
+        Ok(())
+    }
+
+    async fn call<T>(&self, request: impl FnOnce(Slot<T>) -> Request) -> Result<T, CallError> {
+        let (slot, answer) = oneshot::channel();
+        self.send(request(slot))?;
+        match tokio::time::timeout(self.request_timeout(), answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CallError::Stopped),
+            Err(_) => Err(CallError::Timeout),
+        }
+    }
+
+    fn send(&self, request: Request) -> Result<(), CallError> {
+        self.shared.inbox.push(request).map_err(|why| match why {
+            NotTaken::Full => CallError::TooManyRequests,
+            NotTaken::Closed => CallError::Stopped,
+        })
+    }
+}
+
+/// The size of a request as etcd measures it, which is in the envelope that etcd's log has, so that
+/// the same requests pass the same limit: a header (two bytes of tag, its length, the request's id
+/// behind a tag), then the payload behind its tag and length.
+fn measured(request: RequestId, payload: usize) -> usize {
+    let header = 2 + 1 + 1 + varint_len(request.0);
+    header + 1 + varint_len(payload as u64) + payload
+}
+
+/// Bytes of a number in protobuf's form: seven bits each, at least one.
+const fn varint_len(number: u64) -> usize {
+    (u64::BITS - (number | 1).leading_zeros()).div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Measured on etcd 3.4.23: the longest value that a put of a key of one byte may have.
+    #[test]
+    fn rule_3_16_requests_are_measured_as_etcd_does() {
+        let max = 1_572_864;
+        for (member, value) in
+            [(0x95d9_07fc_9790_dbbd_u64, max - 25), (0x2fd3_4c6a_7a14_15d8, max - 24)]
+        {
+            let request = RequestId((member << 48) | 0x98d5_a1c0_0001);
+            let put = 1 + 1 + 1 + 1 + varint_len(value as u64) + value;
+            assert_eq!(measured(request, put), max, "{member:x}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_seven_bits_a_byte() {
+        for (number, bytes) in
+            [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), (u64::MAX, 10)]
+        {
+            assert_eq!(varint_len(number), bytes, "{number}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The driver: gives the values of `revd_replica` threads, a clock and a disk.
+//!
+//! | thread | owns | waits for |
+//! |---|---|---|
+//! | `revd-core` | consensus, machine, Lessor | its inbox, a deadline, the log's sync |
+//! | `revd-jobs` | nothing | jobs of the core |
+//! | the runtime's workers | connections and calls | the network, answers of the core |
+//!
+//! The doors hold a [`Handle`]; a call goes through the bounded inbox and comes back through a
+//! slot of its own. Reads do not come here: they use the published view on their own thread.
+
+mod core;
+mod handle;
+mod inbox;
+mod jobs;
+mod meters;
+mod report;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use revd_disk::Disk;
+use revd_raft::{Input, NodeId, RoleChange};
+use revd_replica::{
+    Identity, Lessor, Member, OpenError, Report, Retention, Settings, lessor, recover,
+};
+use tokio::sync::oneshot;
+
+pub use handle::{CallError, Handle, Sizes, Status, WAITING_BOUND};
+pub use meters::{BOUNDS, Counter, Histogram, Meters};
+
+use self::core::{Clock, Core, TICK, Waiting};
+use crate::config::Config;
+use handle::{Request, Shared};
+
+/// Why a member could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// Its files could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running member's threads; ends them when it is stopped.
+pub struct Driver {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    ended: oneshot::Receiver<Option<String>>,
+}
+
+/// Opens the member in the data directory and starts its threads.
+///
+/// `identity` and `founders` count only where no member lives yet.
+///
+/// # Errors
+/// [`DriverError`]; nothing runs then.
+pub fn start(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    identity: Identity,
+    founders: Vec<Member>,
+) -> Result<(Handle, Driver, Report), DriverError> {
+    let opening = Instant::now();
+    let settings = settings(&config, identity, founders);
+    let opened = recover::open(disk, dir, settings)?;
+    let report = opened.report;
+    let machine = opened.machine;
+    report::opened(&config, &dir.join(recover::TREE_FILE), &report, opening.elapsed());
+    report::starting(report.identity, crate::ETCD_VERSION, machine.members().version());
+    if report.is_new {
+        machine.members().iter().for_each(|member| report::added_member(report.identity, member));
+    }
+    let shared = Arc::new(Shared::new(
+        config.clone(),
+        machine.view(),
+        machine.hub(),
+        first_request(report.identity.member, unix_milliseconds()),
+    ));
+    let now = Instant::now();
+    let options = lessor::Options {
+        election_timeout: nanoseconds(u64::from(config.election_timeout)),
+        longest_gap: nanoseconds(3 * u64::from(config.heartbeat_interval)),
+        retry: config.request_timeout().as_nanos() as u64,
+    };
+    let mut core = Core {
+        shared: Arc::clone(&shared),
+        consensus: opened.consensus,
+        machine,
+        lessor: Lessor::new(options, opened.leases),
+        jobs: jobs::Jobs::new(Arc::clone(&shared))?,
+        clock: Clock { start: now },
+        waiting: Waiting::default(),
+        role: RoleChange::default(),
+        next_tick: now,
+        checkpoint_at: None,
+    };
+    shared.facts.write().status = Status {
+        cluster_id: report.identity.cluster,
+        member_id: report.identity.member,
+        term: report.applied.term.0,
+        applied: report.applied.index.0,
+        commit: report.applied.index.0,
+        ..Status::default()
+    };
+    core.publish_facts();
+    core.publish_sizes();
+    // A lone voter has nobody to wait for.
+    core.consensus.step(Input::Campaign).map_err(|refused| {
+        std::io::Error::other(format!("the member cannot stand for election: {refused}"))
+    })?;
+    let (sender, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("revd-core".into()).spawn(move || {
+        let _ = sender.send(run(core));
+    })?;
+    let handle = Handle { shared: Arc::clone(&shared) };
+    Ok((handle, Driver { shared, thread: Some(thread), ended }, report))
+}
+
+/// Runs the core to its end; says why if it ended by itself.
+fn run(mut core: Core) -> Option<String> {
+    let shared = Arc::clone(&core.shared);
+    let failure = core.run().err().map(|fatal| fatal.to_string());
+    shared.facts.write().failure = failure.as_deref().map(Arc::from);
+    // What still waits is dropped, and each caller learns from its slot that the member stops.
+    drop(shared.inbox.close());
+    failure
+}
+
+impl Driver {
+    /// Resolves when the core has ended: with the reason if it could not go on, or without when it
+    /// was stopped.
+    pub async fn ended(&mut self) -> Option<String> {
+        (&mut self.ended).await.unwrap_or_else(|_| Some("the core thread has panicked".to_owned()))
+    }
+
+    /// Writes a last checkpoint and ends the threads; blocks until they are gone.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // An inbox that is closed belongs to a core that has ended already.
+        let _ = self.shared.inbox.push_always(Request::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the core thread has panicked");
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn settings(config: &Config, identity: Identity, founders: Vec<Member>) -> Settings {
+    let mut raft = revd_raft::Config::new(NodeId(identity.member));
+    let tick = TICK.as_millis() as u32;
+    raft.election_ticks = (config.election_timeout / tick).max(2);
+    raft.heartbeat_ticks = (config.heartbeat_interval / tick).max(1);
+    let seed =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+            ^ identity.member;
+    let mut log = revd_wal::Options::default();
+    log.salt_seed = seed;
+    // Both segments that a young log needs before it can use its first one again are filled soon
+    // after the start, instead of a block for each block appended: those writes would compete with
+    // the syncs of a server under load.
+    log.fill_ahead_bytes = 2 * log.segment_bytes;
+    Settings {
+        identity,
+        founders,
+        raft,
+        log,
+        store: revd_mvcc::Options::new(identity.owner()),
+        retention: Retention::default(),
+        seed,
+    }
+}
+
+/// Request ids rise from a number that no earlier run of this member, and no other member, has
+/// reached: two bytes of the member's id, five of the time in milliseconds, one to count.
+const fn first_request(member: u64, unix_ms: u64) -> u64 {
+    (member << 48) | ((unix_ms & 0xff_ffff_ffff) << 8)
+}
+
+fn unix_milliseconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn nanoseconds(milliseconds: u64) -> u64 {
+    Duration::from_millis(milliseconds).as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_1_24_request_ids_begin_with_member_and_time() {
+        let first = first_request(0x8e9e_05c5_2164_694d, 0x0198_d5a1_c0fe);
+        assert_eq!(first, 0x694d_98d5_a1c0_fe00);
+        // A later start of the same member begins higher, as long as it used fewer than 256 a
+        // millisecond.
+        assert_eq!(first_request(0x694d, 0x0198_d5a1_c0ff), first + 256);
+    }
+}

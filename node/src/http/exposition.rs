@@ -1,0 +1,211 @@
+//! `/metrics`: the numbers of the member in Prometheus' text format 0.0.4, under etcd's names.
+//!
+//! Rendered from plain counters when somebody asks, so that counting costs the hot path one
+//! atomic addition and no registry.
+
+use std::fmt::{Display, Write as _};
+
+use http::header::HeaderValue;
+
+use super::Member;
+use super::member::{Histogram, MemberFacts, Numbers};
+use super::reply::{self, Reply};
+use crate::ETCD_VERSION;
+
+/// Answers `/metrics`.
+pub(crate) fn answer(member: &impl Member) -> Reply {
+    let mut page = Page::default();
+    server(&mut page, &member.facts(), &member.numbers());
+    storage(&mut page, &member.numbers());
+    process(&mut page);
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    reply::with_type(content_type, page.0)
+}
+
+fn server(page: &mut Page, facts: &MemberFacts, n: &Numbers) {
+    if let Some(version) = &facts.cluster_version {
+        let minor: Vec<&str> = version.split('.').take(2).collect();
+        page.label("etcd_cluster_version", "Running version of the cluster.", &minor.join("."));
+    }
+    page.label("etcd_server_version", "Version of etcd that this server follows.", ETCD_VERSION);
+    page.label("etcd_server_id", "Id of this member.", &format!("{:x}", facts.member_id));
+    let has_leader = facts.leader != 0;
+    let is_leader = has_leader && facts.leader == facts.member_id;
+    page.gauge("etcd_server_has_leader", "Whether a leader is known.", u8::from(has_leader));
+    page.gauge("etcd_server_is_leader", "Whether this member leads.", u8::from(is_leader));
+    let is_learner = u8::from(n.is_learner);
+    page.gauge("etcd_server_is_learner", "Whether this member does not vote.", is_learner);
+    page.counter(
+        "etcd_server_leader_changes_seen_total",
+        "Changes of leader that this member has seen.",
+        n.leader_changes,
+    );
+    page.gauge(
+        "etcd_server_proposals_committed_total",
+        "Index of the last committed entry.",
+        n.committed,
+    );
+    page.gauge(
+        "etcd_server_proposals_applied_total",
+        "Index of the last applied entry.",
+        n.applied,
+    );
+    page.gauge("etcd_server_proposals_pending", "Proposals that wait for an answer.", n.pending);
+    page.counter("etcd_server_proposals_failed_total", "Proposals that failed.", n.failed);
+    page.gauge("etcd_server_quota_backend_bytes", "Quota of the storage in bytes.", n.quota);
+}
+
+fn storage(page: &mut Page, n: &Numbers) {
+    page.histogram(
+        "etcd_disk_wal_fsync_duration_seconds",
+        "Time until a batch of log entries was durable.",
+        &n.wal_sync,
+    );
+    page.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the log.", n.wal_bytes);
+    page.histogram(
+        "etcd_disk_backend_commit_duration_seconds",
+        "Time to write a checkpoint of the tree.",
+        &n.checkpoint,
+    );
+    page.counter("etcd_mvcc_range_total", "Ranges answered by this member.", n.ranges);
+    page.counter("etcd_mvcc_put_total", "Puts applied by this member.", n.puts);
+    page.counter("etcd_mvcc_delete_total", "Deletes applied by this member.", n.deletes);
+    page.counter("etcd_mvcc_txn_total", "Transactions of this member.", n.txns);
+    page.gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the tree's file.", n.db_bytes);
+    page.gauge(
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "Bytes of the tree's file that are in use.",
+        n.db_bytes_in_use,
+    );
+    page.gauge("etcd_debugging_mvcc_keys_total", "Live keys.", n.keys);
+    page.gauge("etcd_debugging_mvcc_current_revision", "Current revision.", n.revision);
+    page.gauge("etcd_debugging_mvcc_compact_revision", "Last compacted revision.", n.compacted);
+}
+
+/// What the kernel says about the process; a number that it does not tell is left out.
+fn process(page: &mut Page) {
+    let page_bytes = rustix::param::page_size() as u64;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let mut pages = statm.split_ascii_whitespace().map_while(|field| field.parse::<u64>().ok());
+    if let (Some(virtual_pages), Some(resident_pages)) = (pages.next(), pages.next()) {
+        page.gauge(
+            "process_virtual_memory_bytes",
+            "Virtual memory size in bytes.",
+            virtual_pages * page_bytes,
+        );
+        page.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes.",
+            resident_pages * page_bytes,
+        );
+    }
+    if let Some(seconds) = cpu_seconds() {
+        let help = "Total user and system CPU time spent in seconds.";
+        page.counter("process_cpu_seconds_total", help, seconds);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        page.gauge("process_open_fds", "Number of open file descriptors.", open.count());
+    }
+    if let Some(limit) = super::listen::descriptor_limit() {
+        page.gauge("process_max_fds", "Maximum number of open file descriptors.", limit);
+    }
+}
+
+/// User and system time from `/proc/self/stat`, in which the name of the program may contain
+/// spaces and is therefore skipped by its bracket.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The text as it grows.
+#[derive(Debug, Default)]
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn line(&mut self, line: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "gauge");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, help, "counter");
+        self.line(format_args!("{name} {value}"));
+    }
+
+    /// A gauge of 1 whose label, named like the metric without its first word, is the news.
+    fn label(&mut self, name: &str, help: &str, value: &str) {
+        let label = name.strip_prefix("etcd_").unwrap_or(name);
+        self.head(name, help, "gauge");
+        self.line(format_args!("{name}{{{label}=\"{value}\"}} 1"));
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, help, "histogram");
+        let bounds = histogram.bounds.iter().map(ToString::to_string);
+        let mut total = 0;
+        for (bound, count) in bounds.chain(["+Inf".to_owned()]).zip(&histogram.counts) {
+            total += count;
+            self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {total}"));
+        }
+        self.line(format_args!("{name}_sum {}", histogram.sum));
+        self.line(format_args!("{name}_count {total}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoints::tests::{Fake, content};
+    use super::*;
+
+    #[tokio::test]
+    async fn page_has_etcds_names_and_the_numbers() {
+        let mut member = Fake::leading();
+        member.numbers.puts = 7;
+        member.numbers.wal_sync =
+            Histogram { bounds: vec![0.001, 0.002], counts: vec![2, 0, 1], sum: 1.5 };
+        let reply = answer(&member);
+        assert_eq!(reply.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        let page = content(reply).await;
+        for line in [
+            "# TYPE etcd_mvcc_put_total counter",
+            "etcd_mvcc_put_total 7",
+            "etcd_cluster_version{cluster_version=\"3.7\"} 1",
+            "etcd_server_version{server_version=\"3.7.0\"} 1",
+            "etcd_server_id{server_id=\"b\"} 1",
+            "etcd_server_has_leader 1",
+            "etcd_server_is_leader 1",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"} 2",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.002\"} 2",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "etcd_disk_wal_fsync_duration_seconds_sum 1.5",
+            "etcd_disk_wal_fsync_duration_seconds_count 3",
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
+        }
+        assert!(page.contains("process_resident_memory_bytes "));
+    }
+
+    #[tokio::test]
+    async fn every_series_is_described_once() {
+        let page = content(answer(&Fake::leading())).await;
+        let mut names: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,132 @@
+//! `revd`: parses its flags, starts the server, waits for a signal.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use revd::config::{self, Config, Parsed, Stop};
+use revd::log;
+use revd::server::Server;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    match Config::read(std::env::args_os().skip(1), environment) {
+        Ok(parsed) => run(parsed),
+        Err(stop) => explain(&stop),
+    }
+}
+
+/// What to say when there is nothing to run.
+fn explain(stop: &Stop) -> ExitCode {
+    match stop {
+        Stop::Help => {
+            eprint!("{}", config::usage());
+            print(&config::help())
+        }
+        Stop::Version => print(&config::version()),
+        Stop::Usage(message) => {
+            eprintln!("{message}\n\n{}", config::usage());
+            ExitCode::from(2)
+        }
+        Stop::Refused(error) => {
+            log::start(log::Settings::default());
+            tracing::warn!(error = %error, "failed to verify flags");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A reader that has seen enough closes its pipe, which is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn run(parsed: Parsed) -> ExitCode {
+    log::start(parsed.config.log);
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    tracing::info!(args = log::list(arguments).as_slice(), "Running: ");
+    for notice in &parsed.notices {
+        notice.log();
+    }
+    // It accepts connections and hears signals; clients are served by threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail("cannot start the runtime", &error),
+    };
+    let end = runtime.block_on(serve(parsed.config));
+    // What still runs are connections that did not end in time.
+    runtime.shutdown_background();
+    match end {
+        End::Signal(number) => die_of(number),
+        End::Failure => ExitCode::FAILURE,
+    }
+}
+
+/// How the server came to its end.
+enum End {
+    /// It was told to stop.
+    Signal(i32),
+    /// It could not start or not go on, and has said why.
+    Failure,
+}
+
+async fn serve(config: Config) -> End {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        fail("cannot listen to signals", "the system refused");
+        return End::Failure;
+    };
+    let started = tokio::select! {
+        started = Server::start(config) => started,
+        number = any(&mut terminate, &mut interrupt) => return End::Signal(number),
+    };
+    let mut server = match started {
+        Ok(server) => server,
+        Err(error) => {
+            // Etcd's words for whatever happens in a start.
+            fail("discovery failed", &error);
+            return End::Failure;
+        }
+    };
+    tokio::select! {
+        number = any(&mut terminate, &mut interrupt) => {
+            server.stop().await;
+            End::Signal(number)
+        }
+        reason = server.failed() => {
+            fail("the member cannot go on", &reason);
+            End::Failure
+        }
+    }
+}
+
+/// Waits for the first of the two signals.
+async fn any(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
+    let (number, name) = tokio::select! {
+        _ = terminate.recv() => (SIGTERM, "terminated"),
+        _ = interrupt.recv() => (SIGINT, "interrupt"),
+    };
+    tracing::info!(signal = name, "received signal; shutting down");
+    number
+}
+
+fn fail(message: &str, error: impl std::fmt::Display) -> ExitCode {
+    log::fatal!(error = %error, "{message}");
+    ExitCode::FAILURE
+}
+
+/// Ends the process by the signal that it got, so that whoever waits sees why it ended. The first
+/// process of a container cannot be ended so.
+fn die_of(number: i32) -> ExitCode {
+    if std::process::id() != 1 {
+        // It returns only if the signal does not end a process.
+        drop(signal_hook::low_level::emulate_default_handler(number));
+    }
+    ExitCode::SUCCESS
+}

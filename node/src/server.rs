@@ -1,0 +1,399 @@
+//! A whole server as one value.
+//!
+//! The order of a start: lock the data directory, listen (so that a port in use is told before
+//! any file changes), open the member and start its threads, publish the member to its cluster,
+//! serve clients. The order of a stop is the reverse: no new connections, calls in progress end,
+//! a last checkpoint, the lock.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use revd_disk::{Disk, Real};
+use revd_replica::{Identity, Member};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+
+use crate::bootstrap::{self, DataDir, DirectoryError, Founding};
+use crate::config::{ClusterError, Config};
+use crate::driver::{self, CallError, Driver, DriverError, Handle};
+use crate::http::listen::{self, ListenError};
+use crate::http::serve::{Place, Protocols, Stopper, serve};
+use crate::http::workers::Workers;
+use crate::http::{door, peer};
+use crate::log::{list, took};
+use crate::{ETCD_VERSION, readiness, rpc};
+
+/// Time for the last bytes of finished calls and for streams that end with the member, after
+/// which their connections are cut.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// How often a start looks for the end of the first election, which takes two syncs.
+const ELECTION_POLL: Duration = Duration::from_millis(1);
+
+/// Threads that serve clients, at most.
+const WORKERS_MAX: usize = 16;
+
+/// Connections from other members, each of which needs a few.
+const PEER_CONNECTIONS: usize = 1024;
+
+/// Why a server could not start. Each is one line for the operator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The initial cluster cannot be started.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A port is in use, or an address is not ours.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The member's files or threads.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The process may open too few files.
+    #[error("file descriptor limit[{limit}] is too low; it must be above {reserved}")]
+    Descriptors {
+        /// What the process may open.
+        limit: u64,
+        /// What is kept for files and other members.
+        reserved: u64,
+    },
+    /// The member stopped before it could serve.
+    #[error("the member has stopped: {0}")]
+    Stopped(String),
+    /// The member could not be made known to its cluster.
+    #[error("cannot publish the member: {0}")]
+    Publish(String),
+    /// The system gave no threads.
+    #[error("cannot start the threads that serve connections: {0}")]
+    Threads(#[from] std::io::Error),
+    /// The thread that opened the files is gone.
+    #[error("opening the member failed: {0}")]
+    Opening(#[from] tokio::task::JoinError),
+}
+
+/// A running server.
+pub struct Server {
+    config: Config,
+    handle: Handle,
+    driver: Driver,
+    stopper: Stopper,
+    workers: Arc<Workers>,
+    client_addresses: Vec<SocketAddr>,
+    peer_addresses: Vec<SocketAddr>,
+    /// Held as long as the threads may touch the files.
+    directory: DataDir,
+}
+
+impl Server {
+    /// Starts a server, and returns when it serves clients. To be called in a runtime of tokio.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(config: Config) -> Result<Server, StartError> {
+        let disk: Arc<dyn Disk> = Arc::new(Real::new());
+        let directory = DataDir::open(&disk, &config.data_dir)?;
+        log_directory(&directory);
+        let limit = listen::client_limit().ok_or_else(too_few_descriptors)?;
+        let workers = Arc::new(Workers::start(worker_count())?);
+        let (peers, clients) = bind(&config)?;
+        log_config(&config, &directory);
+        let (handle, mut driver) = open(&config, disk, &directory).await?;
+
+        let stopper = Stopper::default();
+        let peer_addresses = serve_peers(peers, &handle, &stopper);
+        log_serving(&config, &handle);
+        publish(&handle, &mut driver).await?;
+        tracing::info!("ready to serve client requests");
+        let client_addresses = serve_clients(clients, &handle, &stopper, limit, &workers);
+        readiness::notify();
+        Ok(Server {
+            config,
+            handle,
+            driver,
+            stopper,
+            workers,
+            client_addresses,
+            peer_addresses,
+            directory,
+        })
+    }
+
+    /// Where clients connect, as bound: a port 0 has become a real one.
+    #[must_use]
+    pub fn client_addresses(&self) -> &[SocketAddr] {
+        &self.client_addresses
+    }
+
+    /// Where other members connect, as bound.
+    #[must_use]
+    pub fn peer_addresses(&self) -> &[SocketAddr] {
+        &self.peer_addresses
+    }
+
+    /// Resolves when the member cannot go on, with the reason. Dropping the future is harmless.
+    pub async fn failed(&mut self) -> String {
+        let reason = self.driver.ended().await;
+        reason.unwrap_or_else(|| "its threads have ended".to_owned())
+    }
+
+    /// Stops: lets calls in progress end, for at most the request timeout, then writes a last
+    /// checkpoint and gives the data directory free.
+    pub async fn stop(self) {
+        let Server { config, handle, driver, stopper, workers, peer_addresses, directory, .. } =
+            self;
+        log_ends(&config, "closing etcd server");
+        for address in &peer_addresses {
+            tracing::info!(address = %address, "stopping serving peer traffic");
+        }
+        let connections = stopper.stop_accepting(config.request_timeout()).await;
+        let status = handle.status();
+        tracing::info!(
+            "local-member-id" = %format_args!("{:x}", status.member_id),
+            "current-leader-member-id" = %format_args!("{:x}", status.leader),
+            "skipped leadership transfer for single voting member cluster"
+        );
+        // It waits for a checkpoint, which is for a thread that may wait.
+        if let Err(error) = tokio::task::spawn_blocking(move || driver.stop()).await {
+            tracing::error!(error = %error, "failed to stop the member");
+        }
+        drop(directory);
+        connections.ended(FLUSH).await;
+        drop(workers);
+        for address in &peer_addresses {
+            tracing::info!(address = %address, "stopped serving peer traffic");
+        }
+        log_ends(&config, "closed etcd server");
+    }
+}
+
+/// A thread for each processor, up to a bound: more of them only hold memory, since the thread that
+/// applies and syncs is not among them.
+fn worker_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+}
+
+fn too_few_descriptors() -> StartError {
+    let limit = listen::descriptor_limit().unwrap_or_default();
+    StartError::Descriptors { limit, reserved: listen::RESERVED_DESCRIPTORS }
+}
+
+fn bind(config: &Config) -> Result<(Vec<TcpListener>, Vec<TcpListener>), ListenError> {
+    let urls = list(&config.listen_peer_urls);
+    tracing::info!("listen-peer-urls" = urls.as_slice(), "configuring peer listeners");
+    let peers = listen::bind(&config.listen_peer_urls)?;
+    let urls = list(&config.listen_client_urls);
+    tracing::info!("listen-client-urls" = urls.as_slice(), "configuring client listeners");
+    Ok((peers, listen::bind(&config.listen_client_urls)?))
+}
+
+/// Opens the member's files and starts its threads, aside of the runtime: replaying a log can
+/// take seconds, in which signals must be heard.
+async fn open(
+    config: &Config,
+    disk: Arc<dyn Disk>,
+    directory: &DataDir,
+) -> Result<(Handle, Driver), StartError> {
+    let founding = if directory.is_new() { Some(bootstrap::found(config)?) } else { None };
+    let (identity, founders) = first_members(founding);
+    let (config, path) = (config.clone(), directory.path().to_owned());
+    let opening =
+        tokio::task::spawn_blocking(move || driver::start(config, disk, &path, identity, founders));
+    let (handle, driver, _) = opening.await??;
+    Ok((handle, driver))
+}
+
+/// What a member that has run before needs not: its own files say who it is.
+fn first_members(founding: Option<Founding>) -> (Identity, Vec<Member>) {
+    let Some(Founding { ids, peer_urls }) = founding else {
+        return (Identity { cluster: 0, member: 0 }, Vec::new());
+    };
+    let founder = Member { id: ids.member, peer_urls: peer_urls.to_strings(), ..Member::default() };
+    (Identity { cluster: ids.cluster, member: ids.member }, vec![founder])
+}
+
+/// Makes the member known to its cluster; as often as it takes, as long as the member runs.
+async fn publish(handle: &Handle, driver: &mut Driver) -> Result<(), StartError> {
+    loop {
+        lead(handle).await;
+        let error = match handle.publish(ETCD_VERSION).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let text = rpc::errors::call_failed(error.clone()).message().to_owned();
+        match error {
+            CallError::Stopped => {
+                let reason = driver.ended().await;
+                return Err(StartError::Stopped(reason.unwrap_or_default()));
+            }
+            CallError::Timeout | CallError::NoLeader | CallError::LeaderChanged => tracing::warn!(
+                error = text,
+                "publish-timeout" = took(handle.request_timeout()),
+                "failed to publish local member to cluster through raft"
+            ),
+            _ => return Err(StartError::Publish(text)),
+        }
+    }
+}
+
+/// Waits until there is a leader, or as long as a call would wait.
+async fn lead(handle: &Handle) {
+    let elected = async {
+        while handle.status().leader == 0 && handle.failure().is_none() {
+            tokio::time::sleep(ELECTION_POLL).await;
+        }
+    };
+    // Without one, the attempt that follows says so.
+    let _ = tokio::time::timeout(handle.request_timeout(), elected).await;
+}
+
+fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) -> Vec<SocketAddr> {
+    let limit = Arc::new(Semaphore::new(PEER_CONNECTIONS));
+    let answer = |handle: Handle| {
+        move |request| {
+            let reply = peer::answer(&handle, &request);
+            async move { reply }
+        }
+    };
+    spawn(listeners, |listener, address| {
+        tracing::info!(address = %address, "serving peer traffic");
+        let limit = Arc::clone(&limit);
+        serve(
+            listener,
+            Protocols::Http1,
+            limit,
+            stopper.share(),
+            Place::Here,
+            answer(handle.clone()),
+        )
+    })
+}
+
+fn serve_clients(
+    listeners: Vec<TcpListener>,
+    handle: &Handle,
+    stopper: &Stopper,
+    limit: usize,
+    workers: &Arc<Workers>,
+) -> Vec<SocketAddr> {
+    let limit = Arc::new(Semaphore::new(limit));
+    let routes = rpc::routes(handle.clone());
+    spawn(listeners, |listener, address| {
+        tracing::info!(
+            traffic = "grpc+http",
+            address = %address,
+            "serving client traffic insecurely; this is strongly discouraged!"
+        );
+        let stopping = stopper.share();
+        let (routes, handle) = (routes.clone(), handle.clone());
+        let calls = stopping.clone();
+        let answer = move |request: http::Request<hyper::body::Incoming>| {
+            let call = door::ends_by_itself(&request).then(|| calls.call());
+            let (routes, handle) = (routes.clone(), handle.clone());
+            async move {
+                let response: http::Response<Body> = door::answer(routes, handle, request).await;
+                drop(call);
+                response
+            }
+        };
+        let place = Place::Workers(Arc::clone(workers));
+        serve(listener, Protocols::Both, Arc::clone(&limit), stopping, place, answer)
+    })
+}
+
+/// Runs a task for each listener and returns where they listen.
+fn spawn<F>(
+    listeners: Vec<TcpListener>,
+    task: impl Fn(TcpListener, SocketAddr) -> F,
+) -> Vec<SocketAddr>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut addresses = Vec::new();
+    for listener in listeners {
+        // A listening socket has an address; without one it still serves.
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = listener.local_addr().unwrap_or(unknown);
+        addresses.push(address);
+        tokio::spawn(task(listener, address));
+    }
+    addresses
+}
+
+fn log_directory(directory: &DataDir) {
+    let path = directory.path().display();
+    if directory.is_new() {
+        tracing::info!(
+            "data-dir" = %path,
+            "dir-type" = "empty",
+            "Initialize and start etcd server"
+        );
+    } else {
+        tracing::info!(
+            "data-dir" = %path,
+            "dir-type" = "member",
+            "server has already been initialized"
+        );
+    }
+    for name in directory.strays() {
+        tracing::warn!(
+            filename = %name,
+            "data-dir" = %path,
+            "found invalid file under data directory"
+        );
+    }
+}
+
+/// The settings, as far as they exist, under etcd's names.
+fn log_config(config: &Config, directory: &DataDir) {
+    let milliseconds = |value: u32| took(Duration::from_millis(u64::from(value)));
+    tracing::info!(
+        "etcd-version" = ETCD_VERSION,
+        "revd-version" = env!("CARGO_PKG_VERSION"),
+        "max-cpu-available" = std::thread::available_parallelism().map_or(1, usize::from),
+        "member-initialized" = !directory.is_new(),
+        name = config.name,
+        "data-dir" = %config.data_dir.display(),
+        "heartbeat-interval" = milliseconds(config.heartbeat_interval),
+        "election-timeout" = milliseconds(config.election_timeout),
+        "initial-advertise-peer-urls" = list(&config.initial_advertise_peer_urls).as_slice(),
+        "listen-peer-urls" = list(&config.listen_peer_urls).as_slice(),
+        "advertise-client-urls" = list(&config.advertise_client_urls).as_slice(),
+        "listen-client-urls" = list(&config.listen_client_urls).as_slice(),
+        "initial-cluster" = config.initial_cluster,
+        "initial-cluster-state" = config.initial_cluster_state.as_str(),
+        "initial-cluster-token" = config.initial_cluster_token,
+        "quota-backend-bytes" = config.quota_backend_bytes,
+        "max-request-bytes" = config.max_request_bytes,
+        "max-txn-ops" = config.max_txn_ops,
+        "pre-vote" = true,
+        "starting an etcd server"
+    );
+}
+
+fn log_serving(config: &Config, handle: &Handle) {
+    tracing::info!(
+        "local-member-id" = %format_args!("{:x}", handle.status().member_id),
+        "initial-advertise-peer-urls" = list(&config.initial_advertise_peer_urls).as_slice(),
+        "listen-peer-urls" = list(&config.listen_peer_urls).as_slice(),
+        "advertise-client-urls" = list(&config.advertise_client_urls).as_slice(),
+        "listen-client-urls" = list(&config.listen_client_urls).as_slice(),
+        "now serving peer/client/metrics"
+    );
+}
+
+/// The first and the last line of a stop.
+fn log_ends(config: &Config, message: &'static str) {
+    tracing::info!(
+        name = config.name,
+        "data-dir" = %config.data_dir.display(),
+        "advertise-peer-urls" = list(&config.initial_advertise_peer_urls).as_slice(),
+        "advertise-client-urls" = list(&config.advertise_client_urls).as_slice(),
+        "{message}"
+    );
+}
