@@ -1,0 +1,125 @@
+//! A closed loop of puts: each client sends its next when the last is answered.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use revd_api::etcdserverpb::PutRequest;
+use tokio::task::LocalSet;
+
+use crate::client::Connection;
+use crate::statistics::Latencies;
+
+/// How much, how long, and from how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Connections; the clients are spread over them.
+    pub connections: usize,
+    /// Clients, each with one call under way.
+    pub clients: usize,
+    /// Bytes of a value; keys have 8.
+    pub value_bytes: usize,
+    /// Different keys, written in turn.
+    pub key_space: u64,
+    /// No call starts after this long.
+    pub duration: Duration,
+    /// No call starts after so many.
+    pub total: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Puts that were acknowledged.
+    pub puts: u64,
+    /// From the first call to the last answer.
+    pub took: Duration,
+    /// Send to answer.
+    pub latencies: Latencies,
+}
+
+impl Outcome {
+    /// Acknowledged puts a second.
+    pub fn rate(&self) -> f64 {
+        self.puts as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// Runs the load on this thread.
+///
+/// # Errors
+/// The first connection or call that failed, as text.
+pub fn puts(address: &str, load: Load) -> Result<Outcome, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("no runtime: {e}"))?;
+    LocalSet::new().block_on(&runtime, run(address, load))
+}
+
+struct Shared {
+    next: Cell<u64>,
+    done: Cell<u64>,
+    latencies: RefCell<Latencies>,
+    load: Load,
+    start: Instant,
+}
+
+async fn run(address: &str, load: Load) -> Result<Outcome, String> {
+    let mut connections = Vec::new();
+    for _ in 0..load.connections {
+        let connection = Connection::open(address).await;
+        connections.push(connection.map_err(|e| format!("cannot connect to {address}: {e}"))?);
+    }
+    let shared = Rc::new(Shared {
+        next: Cell::new(0),
+        done: Cell::new(0),
+        latencies: RefCell::default(),
+        load,
+        start: Instant::now(),
+    });
+    let clients: Vec<_> = (0..load.clients)
+        .map(|n| {
+            let connection = connections[n % connections.len()].clone();
+            tokio::task::spawn_local(client(connection, Rc::clone(&shared)))
+        })
+        .collect();
+    for client in clients {
+        client.await.map_err(|e| e.to_string())??;
+    }
+    let took = shared.start.elapsed();
+    let latencies = shared.latencies.take();
+    Ok(Outcome { puts: shared.done.get(), took, latencies })
+}
+
+async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String> {
+    let mut method = connection.method("/etcdserverpb.KV/Put");
+    let value = incompressible(shared.load.value_bytes);
+    loop {
+        let n = shared.next.get();
+        let sent = Instant::now();
+        if n >= shared.load.total || sent - shared.start >= shared.load.duration {
+            return Ok(());
+        }
+        shared.next.set(n + 1);
+        let key = (n % shared.load.key_space).to_be_bytes().to_vec();
+        let put = PutRequest { key: key.into(), value: value.clone(), ..PutRequest::default() };
+        method.call(&put).await.map_err(|e| e.to_string())?;
+        shared.latencies.borrow_mut().add(sent.elapsed());
+        shared.done.set(shared.done.get() + 1);
+    }
+}
+
+/// Bytes without a pattern, the same in each run.
+fn incompressible(length: usize) -> bytes::Bytes {
+    let mut state = 0x243f_6a88_85a3_08d3_u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect::<Vec<u8>>()
+        .into()
+}

@@ -1,0 +1,106 @@
+//! Servers to measure: started on loopback in a directory of their own, ended by their own id.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running server that takes etcd's flags.
+pub struct Server {
+    child: Child,
+    /// `host:port` of its client listener.
+    pub address: String,
+    /// Removed when the server is dropped.
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a server on an empty directory below `base`, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not listen in time; as text.
+    pub fn start(binary: &Path, base: &Path) -> Result<Self, String> {
+        let dir = tempfile::tempdir_in(base).map_err(|e| format!("no directory: {e}"))?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let client = format!("http://{address}");
+        let peer = format!("http://127.0.0.1:{}", free_port()?);
+        let child = Command::new(binary)
+            .args(["--name", "m0", "--data-dir"])
+            .arg(dir.path().join("data"))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("m0={peer}")])
+            .args(["--quota-backend-bytes", "8589934592"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
+        let mut server = Self { child, address, _dir: dir };
+        server.wait_until_listening()?;
+        Ok(server)
+    }
+
+    fn wait_until_listening(&mut self) -> Result<(), String> {
+        let start = Instant::now();
+        while TcpStream::connect(&self.address).is_err() {
+            let ended = self.child.try_wait().map_err(|e| e.to_string())?;
+            if ended.is_some() || start.elapsed() > START_LIMIT {
+                return Err(format!("the server does not listen on {}: {ended:?}", self.address));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Processor time that the server has used so far.
+    ///
+    /// # Errors
+    /// When the process is gone; as text.
+    pub fn processor_time(&self) -> Result<Duration, String> {
+        processor_time(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Processor time that a process has used so far.
+///
+/// # Errors
+/// When the process is gone; as text.
+pub fn processor_time(process: u32) -> Result<Duration, String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .map_err(|e| format!("process {process} is gone: {e}"))?;
+    // The name in parentheses may hold spaces; user and system ticks are 12th and 13th after.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let tick = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64((tick(11) + tick(12)) as f64 / per_second as f64))
+}
+
+/// A port that nobody listens on at this moment.
+///
+/// # Errors
+/// When loopback has none; as text.
+pub fn free_port() -> Result<u16, String> {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    port.map(|address| address.port()).map_err(|e| format!("no free port: {e}"))
+}
+
+/// Whether a path lies on a file system without a disk, where a sync shows nothing.
+pub fn is_in_memory(path: &Path) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    const RAMFS_MAGIC: u64 = 0x8584_58f6;
+    rustix::fs::statfs(path)
+        .is_ok_and(|fs| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(fs.f_type as u64 & 0xffff_ffff)))
+}
