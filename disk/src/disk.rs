@@ -24,7 +24,8 @@ pub trait Disk: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// The path must exist, or must not, as `how` says; and the operating system may refuse.
+    /// The path must exist, or must not, as `how` says, and must not be a directory; and the
+    /// operating system may refuse.
     fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>, Error>;
 
     /// Creates a directory with all its parents, mode 0700, durable on return. No error if it
@@ -32,21 +33,22 @@ pub trait Disk: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// The operating system may refuse.
+    /// No part of the path may be a file; and the operating system may refuse.
     fn create_dir(&self, path: &Path) -> Result<(), Error>;
 
     /// Renames a file, atomically, in place of whatever file `to` was.
     ///
     /// # Errors
     ///
-    /// `from` must exist; and the operating system may refuse.
+    /// `from` must exist, neither may be a directory, and `to` must lie in one; and the operating
+    /// system may refuse.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Error>;
 
     /// Removes a file. Open handles stay usable.
     ///
     /// # Errors
     ///
-    /// `path` must exist; and the operating system may refuse.
+    /// `path` must exist and must not be a directory; and the operating system may refuse.
     fn remove(&self, path: &Path) -> Result<(), Error>;
 
     /// The names in a directory, sorted; names that are not UTF-8 appear with replacement
@@ -68,7 +70,8 @@ pub trait Disk: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// After an error nothing is known about what survives a loss of power.
+    /// `dir` must be a directory. After any other error nothing is known about what survives a loss
+    /// of power.
     fn sync_dir(&self, dir: &Path) -> Result<(), Error>;
 
     /// Takes an exclusive lock on the file at `path`, creating it if needed, until the lock is

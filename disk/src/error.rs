@@ -42,6 +42,8 @@ pub enum Operation {
     Allocated,
     /// Mapping a file into memory.
     Map,
+    /// Marking a byte number of a file, or asking for the marks of others.
+    Mark,
 }
 
 impl Operation {
@@ -64,6 +66,7 @@ impl Operation {
             Operation::Truncate => "truncate",
             Operation::Allocated => "get the size on disk of",
             Operation::Map => "map",
+            Operation::Mark => "mark",
         }
     }
 }
@@ -108,6 +111,18 @@ struct Inner {
     offset: Option<u64>,
     kind: Kind,
     source: Option<io::Error>,
+}
+
+impl Clone for Error {
+    /// The same error for one more of those who waited for the operation.
+    fn clone(&self) -> Error {
+        let Inner { operation, ref path, offset, kind, ref source } = *self.0;
+        let source = source.as_ref().map(|source| match source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(source.kind(), source.to_string()),
+        });
+        Error(Box::new(Inner { operation, path: path.clone(), offset, kind, source }))
+    }
 }
 
 impl Error {

@@ -46,8 +46,8 @@
 //! - A handle that failed to sync never succeeds in writing or syncing again: after a failed sync
 //!   the kernel marks the lost pages as clean, so a second sync would report success for nothing.
 //! - Mapped and positional reads agree, on both disks.
-//! - `unsafe` code exists only in the module `mapping`, behind the one unsafe function
-//!   [`Mapping::slice`].
+//! - `unsafe` code exists only in the modules `mapping` (the one unsafe function,
+//!   [`Mapping::slice`], and the handler of [`report_bus_errors`]) and `marks` (one system call).
 
 mod disk;
 mod file;
@@ -56,6 +56,7 @@ mod error;
 
 mod buffer;
 mod mapping;
+mod marks;
 
 mod real;
 mod sim;
@@ -64,9 +65,9 @@ pub use buffer::Buffer;
 pub use disk::{Access, Create, Disk, Lock, Open};
 pub use error::{Error, Kind, Operation};
 pub use file::File;
-pub use mapping::Mapping;
+pub use mapping::{Mapping, report_bus_errors};
 pub use real::Real;
-pub use sim::{Effect, Fault, Sim};
+pub use sim::{Chances, Effect, Fault, Sim, Survivors};
 
 /// The unit of direct writes, in bytes: the page of the machine and the block of the file system.
 pub const BLOCK: usize = 4096;

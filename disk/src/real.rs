@@ -2,20 +2,22 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FallocateFlags, StatxFlags, fallocate, statx};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
+use crate::marks::{self, Mark};
 use crate::{Access, BLOCK, Create, Disk, Error, File, Kind, Lock, Mapping, Open, Operation};
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Real {
-    _private: (),
+    refuses_direct: bool,
 }
 
 impl Real {
@@ -24,11 +26,19 @@ impl Real {
     pub fn new() -> Real {
         Real::default()
     }
+
+    /// The same without direct writes, as on a file system that knows none: a file opened with
+    /// [`Access::Direct`] is durable only after a sync. To see what a store makes of that, and for
+    /// file systems that know direct writes but are slow at them.
+    #[must_use]
+    pub fn without_direct() -> Real {
+        Real { refuses_direct: true }
+    }
 }
 
 impl Disk for Real {
     fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>, Error> {
-        RealFile::open(path, how)
+        RealFile::open(path, how, self.refuses_direct)
             .map(|file| Arc::new(file) as Arc<dyn File>)
             .map_err(|source| Error::from_io(Operation::Open, path, source))
     }
@@ -38,7 +48,9 @@ impl Disk for Real {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        fs::rename(from, to).map_err(|source| Error::from_io(Operation::Rename, from, source))
+        let renamed =
+            refuse_directory(fs::symlink_metadata(from)).and_then(|()| fs::rename(from, to));
+        renamed.map_err(|source| Error::from_io(Operation::Rename, from, source))
     }
 
     fn remove(&self, path: &Path) -> Result<(), Error> {
@@ -112,7 +124,13 @@ fn parent_of(path: &Path) -> &Path {
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY).open(dir)?.sync_all()
+}
+
+/// Some calls would do something with a directory that is not promised here.
+fn refuse_directory(metadata: io::Result<fs::Metadata>) -> io::Result<()> {
+    if metadata?.is_dir() { Err(Errno::ISDIR.into()) } else { Ok(()) }
 }
 
 #[derive(Debug)]
@@ -124,14 +142,14 @@ struct RealFile {
     /// kernel drops cached pages of a range before and after a direct write to it, so reads through
     /// `file` see what was written.
     direct: Option<fs::File>,
-    /// Asked for direct access, so alignment is checked even where it is not needed.
-    aligned: bool,
+    access: Access,
+    mark: Mark,
     /// Set by a failed sync, and by a failed direct write, which includes one.
     poisoned: AtomicBool,
 }
 
 impl RealFile {
-    fn open(path: &Path, how: Open) -> io::Result<RealFile> {
+    fn open(path: &Path, how: Open, refuses_direct: bool) -> io::Result<RealFile> {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(how.access != Access::Read).mode(FILE_MODE);
         match how.create {
@@ -144,14 +162,46 @@ impl RealFile {
             options.write(true);
         }
         let file = options.open(path)?;
-        let aligned = how.access == Access::Direct;
-        let direct = if aligned && can_be_direct(&file) { open_direct(path)? } else { None };
-        let poisoned = AtomicBool::new(false);
-        Ok(RealFile { path: path.to_owned(), file, direct, aligned, poisoned })
+        if how.access == Access::Read {
+            // The operating system opens a directory for reading, and then nothing can be read.
+            refuse_directory(file.metadata())?;
+        }
+        let wants_direct = how.access == Access::Direct && !refuses_direct;
+        let direct = if wants_direct && can_be_direct(&file) { open_direct(path)? } else { None };
+        let (mark, poisoned) = (Mark::default(), AtomicBool::new(false));
+        Ok(RealFile { path: path.to_owned(), file, direct, access: how.access, mark, poisoned })
     }
 
     fn error(&self, operation: Operation, source: impl Into<io::Error>) -> Error {
         Error::from_io(operation, &self.path, source.into())
+    }
+
+    /// Writes all of `buf`; what is written past the page cache is written with these flags.
+    fn write(&self, buf: &[u8], offset: u64, flags: ReadWriteFlags) -> Result<(), Error> {
+        if self.access == Access::Direct {
+            // Also where it is not needed, so that a mistake shows everywhere.
+            assert_aligned(buf, offset);
+        }
+        self.check_writable(Operation::Write).map_err(|error| error.at(offset))?;
+        let written = match &self.direct {
+            Some(direct) => write_all(direct, buf, offset, flags),
+            None => self.file.write_all_at(buf, offset),
+        };
+        written.map_err(|source| {
+            let error = self.error(Operation::Write, source).at(offset);
+            if self.direct.is_some() && !error.is_full() {
+                self.poisoned.store(true, Ordering::Release);
+            }
+            error
+        })
+    }
+
+    /// A handle that was opened to be read may have the right to write, if it created the file.
+    fn check_writable(&self, operation: Operation) -> Result<(), Error> {
+        if self.access == Access::Read {
+            return Err(self.error(operation, Errno::BADF));
+        }
+        self.check_poison(operation)
     }
 
     fn check_poison(&self, operation: Operation) -> Result<(), Error> {
@@ -175,14 +225,33 @@ fn can_be_direct(file: &fs::File) -> bool {
 }
 
 fn open_direct(path: &Path) -> io::Result<Option<fs::File>> {
-    // Not `O_SYNC`, which would also wait for the journal to record the time of each write, and not
-    // rustix's `OFlags::DSYNC`, which is the same number as `O_SYNC` on Linux.
-    let flags = libc::O_DIRECT | libc::O_DSYNC;
-    match fs::OpenOptions::new().write(true).custom_flags(flags).open(path) {
+    match fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Writes all of `buf`. With [`ReadWriteFlags::DSYNC`] each write is also a sync of what it wrote,
+/// though not of the time of the file, for which the journal would have to be awaited.
+fn write_all(
+    file: &fs::File,
+    mut buf: &[u8],
+    mut offset: u64,
+    flags: ReadWriteFlags,
+) -> io::Result<()> {
+    while !buf.is_empty() {
+        match pwritev2(file, &[io::IoSlice::new(buf)], offset, flags) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                buf = &buf[written..];
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 impl File for RealFile {
@@ -210,21 +279,11 @@ impl File for RealFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), Error> {
-        if self.aligned {
-            assert_aligned(buf, offset);
-        }
-        self.check_poison(Operation::Write)?;
-        let written = match &self.direct {
-            Some(direct) => direct.write_all_at(buf, offset),
-            None => self.file.write_all_at(buf, offset),
-        };
-        written.map_err(|source| {
-            let error = self.error(Operation::Write, source).at(offset);
-            if self.direct.is_some() && !error.is_full() {
-                self.poisoned.store(true, Ordering::Release);
-            }
-            error
-        })
+        self.write(buf, offset, ReadWriteFlags::DSYNC)
+    }
+
+    fn write_unsynced_at(&self, buf: &[u8], offset: u64) -> Result<(), Error> {
+        self.write(buf, offset, ReadWriteFlags::empty())
     }
 
     fn is_direct(&self) -> bool {
@@ -240,13 +299,16 @@ impl File for RealFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), Error> {
+        self.check_writable(Operation::Allocate).map_err(|error| error.at(offset))?;
         if len == 0 {
             return Ok(());
         }
         match fallocate(&self.file, FallocateFlags::empty(), offset, len) {
             // Some file systems cannot reserve; growing the file is what is left.
             Err(Errno::OPNOTSUPP) => match self.len()? {
-                length if length < offset + len => self.truncate(offset + len),
+                length if length < offset.saturating_add(len) => {
+                    self.truncate(offset.saturating_add(len))
+                }
                 _ => Ok(()),
             },
             result => result.map_err(|e| self.error(Operation::Allocate, e).at(offset)),
@@ -254,6 +316,7 @@ impl File for RealFile {
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Error> {
+        self.check_writable(Operation::PunchHole).map_err(|error| error.at(offset))?;
         if len == 0 {
             return Ok(());
         }
@@ -263,6 +326,7 @@ impl File for RealFile {
     }
 
     fn truncate(&self, len: u64) -> Result<(), Error> {
+        self.check_writable(Operation::Truncate).map_err(|error| error.at(len))?;
         self.file.set_len(len).map_err(|source| self.error(Operation::Truncate, source).at(len))
     }
 
@@ -273,7 +337,18 @@ impl File for RealFile {
     }
 
     fn map(&self, len: u64) -> Result<Mapping, Error> {
-        Mapping::of_file(&self.file, len).map_err(|source| self.error(Operation::Map, source))
+        Mapping::of_file(&self.file, len, &self.path)
+            .map_err(|source| self.error(Operation::Map, source))
+    }
+
+    fn mark(&self, at: u64) -> Result<(), Error> {
+        self.mark.set(&self.file, at).map_err(|source| self.error(Operation::Mark, source).at(at))
+    }
+
+    fn is_marked(&self, range: Range<u64>) -> Result<bool, Error> {
+        let start = range.start;
+        marks::is_marked(&self.file, range)
+            .map_err(|source| self.error(Operation::Mark, source).at(start))
     }
 }
 
@@ -287,4 +362,74 @@ pub(crate) fn assert_aligned(buf: &[u8], offset: u64) {
         "a direct write of {} bytes from address {address:#x} to offset {offset} is not aligned",
         buf.len()
     );
+}
+
+#[cfg(test)]
+#[cfg(not(miri))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn direct_writes_are_not_asked_of_a_file_system_that_refuses_them() {
+        // Every machine has one such file system.
+        assert!(open_direct(Path::new("/proc/self/comm")).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_file_system_says_about_direct_writes_is_heeded() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = fs::File::create(dir.path().join("file")).unwrap();
+        let is_opened = open_direct(&dir.path().join("file")).unwrap().is_some();
+        assert!(is_opened || !can_be_direct(&file), "it says that it can, and cannot");
+    }
+
+    #[test]
+    fn created_files_and_directories_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let (deep, file) = (dir.path().join("a/b"), dir.path().join("a/file"));
+        let disk = Real::new();
+        disk.create_dir(&deep).unwrap();
+        disk.open(&file, Open::new_file(Access::Direct)).unwrap();
+        drop(disk.lock(&dir.path().join("a/lock")).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&deep), 0o700);
+        assert_eq!(mode(deep.parent().unwrap()), 0o700);
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(mode(&dir.path().join("a/lock")), 0o600);
+    }
+
+    #[test]
+    fn a_failed_sync_poisons_the_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let how = Open::new_file(Access::Buffered);
+        let mut file = RealFile::open(&dir.path().join("file"), how, false).unwrap();
+        // A pipe cannot be synced.
+        let (_reader, pipe) = io::pipe().unwrap();
+        file.file = fs::File::from(std::os::fd::OwnedFd::from(pipe));
+        assert_eq!(file.sync_data().unwrap_err().kind(), Kind::Io);
+        assert_eq!(file.sync_data().unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(file.write_at(b"x", 0).unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(file.write_unsynced_at(b"x", 0).unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(file.truncate(0).unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(file.allocate(0, 10).unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(file.punch_hole(0, 10).unwrap_err().kind(), Kind::Poisoned);
+    }
+
+    #[test]
+    fn a_failed_direct_write_poisons_the_handle_and_a_full_disk_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let buffer = crate::Buffer::zeroed(BLOCK);
+        let mut file = RealFile::open(&path, Open::new_file(Access::Direct), false).unwrap();
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        file.direct = Some(full);
+        for _ in 0..2 {
+            // That device knows no synchronous writes.
+            assert!(file.write_unsynced_at(&buffer, 0).unwrap_err().is_full());
+        }
+        file.direct = Some(fs::File::open(&path).unwrap());
+        assert_eq!(file.write_at(&buffer, 0).unwrap_err().kind(), Kind::Io);
+        assert_eq!(file.write_at(&buffer, 0).unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(file.sync_data().unwrap_err().kind(), Kind::Poisoned);
+    }
 }

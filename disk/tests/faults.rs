@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use revd_disk::{
-    Access, BLOCK, Buffer, Disk, Effect, Fault, File, Kind, Open, Operation, SECTOR, Sim,
+    Access, BLOCK, Buffer, Chances, Disk, Effect, Fault, File, Kind, Open, Operation, SECTOR, Sim,
 };
 
 const DIR: &str = "/data";
@@ -32,134 +32,6 @@ fn aligned(byte: u8, blocks: usize) -> Buffer {
     let mut buffer = Buffer::zeroed(blocks * BLOCK);
     buffer.fill(byte);
     buffer
-}
-
-/// The outcomes of a crash under many seeds, without repetitions.
-fn outcomes<T: Ord>(disk: &Sim, look: impl Fn(&Sim) -> T) -> Vec<T> {
-    let mut outcomes: Vec<T> = (0..300)
-        .map(|seed| {
-            let fork = disk.fork();
-            fork.recover(seed);
-            look(&fork)
-        })
-        .collect();
-    outcomes.sort();
-    outcomes.dedup();
-    outcomes
-}
-
-#[test]
-fn synced_writes_survive_and_pending_sectors_may() {
-    let (disk, file) = disk_with_file(Access::Buffered);
-    file.write_at(&[1; 4 * SECTOR], 0).unwrap();
-    file.sync_data().unwrap();
-    file.write_at(&[2; 2 * SECTOR], SECTOR as u64).unwrap();
-    let outcomes = outcomes(&disk, |disk| {
-        let content = content(disk);
-        assert!(content.chunks(SECTOR).all(|sector| sector.iter().all(|&b| b == sector[0])));
-        content.iter().step_by(SECTOR).copied().collect::<Vec<u8>>()
-    });
-    assert_eq!(outcomes, [[1, 1, 1, 1], [1, 1, 2, 1], [1, 2, 1, 1], [1, 2, 2, 1]]);
-}
-
-#[test]
-fn a_pending_sector_may_have_any_of_its_contents() {
-    let (disk, file) = disk_with_file(Access::Buffered);
-    for byte in 1..=3 {
-        file.write_at(&[byte; 100], 0).unwrap();
-    }
-    let outcomes = outcomes(&disk, |disk| content(disk).first().copied());
-    // The length may survive without the content, which then reads as zeros.
-    assert_eq!(outcomes, [None, Some(0), Some(1), Some(2), Some(3)]);
-}
-
-#[test]
-fn direct_writes_are_durable_and_cover_what_was_pending_below() {
-    let (disk, file) = disk_with_file(Access::Direct);
-    let buffered = disk.open(Path::new(PATH), Open::existing(Access::Buffered)).unwrap();
-    buffered.write_at(&[1; 3 * BLOCK], 0).unwrap();
-    file.write_at(&aligned(2, 1), BLOCK as u64).unwrap();
-    let outcomes = outcomes(&disk, |disk| {
-        let content = content(disk);
-        assert_eq!(content.len(), 3 * BLOCK);
-        assert_eq!(content[BLOCK..2 * BLOCK], [2; BLOCK]);
-        content[0]
-    });
-    assert_eq!(outcomes, [0, 1]);
-}
-
-#[test]
-fn names_need_a_sync_of_their_directory() {
-    let disk = Sim::new(1);
-    let (dir, one, two) = (Path::new(DIR), Path::new("/data/one"), Path::new("/data/two"));
-    disk.create_dir(dir).unwrap();
-    let file = disk.open(one, Open::new_file(Access::Buffered)).unwrap();
-    file.sync_data().unwrap();
-    assert_eq!(outcomes(&disk, |disk| disk.list(dir).unwrap()), [vec![], vec!["one".to_owned()]]);
-    disk.sync_dir(dir).unwrap();
-    disk.rename(one, two).unwrap();
-    let names = |disk: &Sim| disk.list(dir).unwrap();
-    assert_eq!(outcomes(&disk, names), [["one"], ["two"]]);
-    disk.sync_dir(dir).unwrap();
-    disk.remove(two).unwrap();
-    assert_eq!(outcomes(&disk, names), [vec![], vec!["two".to_owned()]]);
-    disk.sync_dir(dir).unwrap();
-    assert_eq!(outcomes(&disk, names), [Vec::<String>::new()]);
-}
-
-#[test]
-fn a_rename_over_a_file_leaves_one_or_the_other() {
-    let (disk, file) = disk_with_file(Access::Buffered);
-    file.write_at(b"old", 0).unwrap();
-    file.sync_data().unwrap();
-    let temporary = Path::new("/data/temporary");
-    let new = disk.open(temporary, Open::new_file(Access::Buffered)).unwrap();
-    new.write_at(b"new", 0).unwrap();
-    new.sync_data().unwrap();
-    disk.rename(temporary, Path::new(PATH)).unwrap();
-    assert_eq!(outcomes(&disk, content), [b"new", b"old"]);
-}
-
-#[test]
-fn a_crash_in_the_midst_of_a_direct_write_tears_it() {
-    let (disk, file) = disk_with_file(Access::Direct);
-    file.write_at(&aligned(1, 1), 0).unwrap();
-    disk.crash_at(disk.operations());
-    let error = file.write_at(&aligned(2, 1), 0).unwrap_err();
-    assert!(error.is_crashed(), "{error}");
-    assert!(disk.exists(Path::new(PATH)).unwrap_err().is_crashed());
-    let outcomes = outcomes(&disk, |disk| {
-        content(disk).chunks(SECTOR).map(|s| usize::from(s[0]) - 1).sum::<usize>()
-    });
-    assert_eq!(outcomes, (0..=8).collect::<Vec<_>>());
-}
-
-#[test]
-fn handles_and_locks_die_with_the_power() {
-    let (disk, file) = disk_with_file(Access::Buffered);
-    let lock = disk.lock(Path::new("/data/lock")).unwrap();
-    let operations = disk.operations();
-    disk.crash(3);
-    assert!(file.len().unwrap_err().is_crashed());
-    assert!(file.write_at(b"x", 0).unwrap_err().is_crashed());
-    assert!(file.sync_data().unwrap_err().is_crashed());
-    assert_eq!(disk.operations(), operations, "what a dead handle does is not counted");
-    let again = disk.lock(Path::new("/data/lock")).unwrap();
-    drop(lock);
-    assert!(disk.lock(Path::new("/data/lock")).unwrap_err().is_locked());
-    drop(again);
-}
-
-#[test]
-fn a_killed_process_leaves_what_is_pending_to_the_next() {
-    let (disk, file) = disk_with_file(Access::Buffered);
-    file.write_at(&[1; SECTOR], 0).unwrap();
-    disk.kill();
-    assert!(file.len().unwrap_err().is_crashed());
-    assert_eq!(content(&disk), [1; SECTOR]);
-    assert_eq!(outcomes(&disk, content).len(), 3, "nothing, zeros, or all of it");
-    disk.open(Path::new(PATH), Open::existing(Access::Buffered)).unwrap().sync_data().unwrap();
-    assert_eq!(outcomes(&disk, content), [[1; SECTOR]]);
 }
 
 #[test]
@@ -226,6 +98,7 @@ fn a_full_disk_refuses_growth_and_nothing_else() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "miri knows no memory files")]
 fn rot_is_seen_by_reads_and_mappings() {
     let (disk, file) = disk_with_file(Access::Buffered);
     file.write_at(&[0; 100], 0).unwrap();
@@ -239,18 +112,252 @@ fn rot_is_seen_by_reads_and_mappings() {
 }
 
 #[test]
-fn the_same_seed_repeats_a_run() {
-    let run = |seed| {
-        let (disk, file) = disk_with_file(Access::Buffered);
-        for round in 0..40_u8 {
-            file.write_at(&[round; 700], u64::from(round) * 300).unwrap();
-        }
-        disk.crash(seed);
-        content(&disk)
-    };
-    let runs: Vec<_> = (0..20).map(run).collect();
-    assert!(runs.iter().any(|other| *other != runs[0]));
-    for (seed, outcome) in runs.iter().enumerate() {
-        assert!(run(seed as u64) == *outcome, "SEED={seed}");
+#[cfg_attr(miri, ignore = "thousands of sectors take miri minutes")]
+fn a_failed_sync_stays_failed_where_its_pages_are_written_again() {
+    let mut lost = 0;
+    for seed in 0..20 {
+        let disk = Sim::new(seed);
+        disk.create_dir(Path::new(DIR)).unwrap();
+        let file = disk.open(Path::new(PATH), Open::new_file(Access::Buffered)).unwrap();
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        file.write_at(&[1; BLOCK], 0).unwrap();
+        file.sync_data().unwrap();
+        file.write_at(&[2; BLOCK + 10], 0).unwrap();
+        disk.inject(Fault::new(Operation::Sync, Effect::Io));
+        file.sync_data().unwrap_err();
+        let other = disk.open(Path::new(PATH), Open::existing(Access::Buffered)).unwrap();
+        // What is written after the failure is durable after the next sync, and nothing else is.
+        other.write_at(&[3; SECTOR], SECTOR as u64).unwrap();
+        other.write_at(&[4; 5], BLOCK as u64 + 5).unwrap();
+        other.sync_data().unwrap();
+        disk.crash(9);
+        let content = content(&disk);
+        assert_eq!(content[SECTOR..2 * SECTOR], [3; SECTOR], "SEED={seed}");
+        assert_eq!(content[BLOCK + 5..], [4; 5], "SEED={seed}");
+        lost += content[..BLOCK].chunks(SECTOR).filter(|sector| sector[0] == 1).count();
     }
+    assert!((20..120).contains(&lost), "{lost} of 140 sectors were lost");
+}
+
+#[test]
+fn a_lost_sync_reports_success_and_leaves_everything_pending() {
+    let (disk, file) = disk_with_file(Access::Buffered);
+    file.write_at(&[1; SECTOR], 0).unwrap();
+    disk.inject(Fault::new(Operation::Sync, Effect::Lost));
+    file.sync_data().unwrap();
+    let survivors = disk.fork().recover(1);
+    assert_eq!(survivors.pending, 2, "a sector and a length");
+    file.sync_data().unwrap();
+    assert_eq!(disk.fork().recover(1).pending, 0);
+}
+
+#[test]
+fn a_short_write_leaves_its_beginning_and_can_be_repeated() {
+    for (access, bytes, left) in
+        [(Access::Buffered, 5000, 5000), (Access::Direct, 5000, BLOCK), (Access::Direct, 99, 0)]
+    {
+        let (disk, file) = disk_with_file(access);
+        disk.inject(Fault::new(Operation::Write, Effect::Short(bytes)));
+        let error = file.write_at(&aligned(1, 2), 0).unwrap_err();
+        assert!(error.is_full(), "{error}");
+        assert_eq!(content(&disk), vec![1; left]);
+        file.write_at(&aligned(1, 2), 0).unwrap();
+        assert_eq!(content(&disk), [1; 2 * BLOCK]);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of operations take miri minutes")]
+fn a_torn_write_ends_at_sectors_of_the_file() {
+    for seed in 0..50 {
+        let disk = Sim::new(seed);
+        let file = disk.open(Path::new("/file"), Open::new_file(Access::Buffered)).unwrap();
+        file.truncate(BLOCK as u64).unwrap();
+        disk.inject(Fault::new(Operation::Write, Effect::Torn));
+        assert_eq!(file.write_at(&[1; 1500], 100).unwrap_err().kind(), Kind::Io);
+        let mut content = [0; BLOCK];
+        file.read_exact_at(&mut content, 0).unwrap();
+        let edges = (1..BLOCK).filter(|&at| content[at] != content[at - 1]);
+        for edge in edges {
+            let is_end = edge == 100 || edge == 1600;
+            assert!(is_end || edge % SECTOR == 0, "SEED={seed} edge at {edge}");
+        }
+    }
+}
+
+#[test]
+fn blocks_can_be_swapped_while_written_and_at_rest() {
+    let (disk, file) = disk_with_file(Access::Direct);
+    let mut buffer = aligned(1, 3);
+    buffer[BLOCK..2 * BLOCK].fill(2);
+    buffer[2 * BLOCK..].fill(3);
+    let blocks = || content(&disk).chunks(BLOCK).map(|block| block[9]).collect::<Vec<u8>>();
+    disk.inject(Fault::new(Operation::Write, Effect::Swapped).times(2));
+    file.write_at(&buffer, 0).unwrap();
+    assert_eq!(blocks(), [3, 2, 1]);
+    file.write_at(&buffer[BLOCK..2 * BLOCK], 0).unwrap();
+    assert_eq!(blocks(), [2, 2, 1], "one block has no other to swap with");
+    disk.swap_blocks(Path::new(PATH), 0, 2).unwrap();
+    assert_eq!(blocks(), [1, 2, 2]);
+    disk.crash(1);
+    assert_eq!(blocks(), [1, 2, 2], "it lies on the medium");
+    assert!(disk.swap_blocks(Path::new(PATH), 0, 3).is_err());
+    assert!(disk.swap_blocks(Path::new(PATH), 0, u64::MAX).is_err());
+}
+
+#[test]
+fn a_stale_block_is_its_old_content_put_back() {
+    let (disk, file) = disk_with_file(Access::Direct);
+    file.write_at(&aligned(1, 2), 0).unwrap();
+    let old = content(&disk)[BLOCK..].to_vec();
+    file.write_at(&aligned(2, 2), 0).unwrap();
+    let operations = disk.operations();
+    disk.overwrite(Path::new(PATH), BLOCK as u64, &old).unwrap();
+    assert_eq!(disk.operations(), operations);
+    disk.crash(1);
+    assert_eq!((content(&disk)[0], content(&disk)[BLOCK]), (2, 1));
+    for offset in [BLOCK as u64 + 1, u64::MAX] {
+        assert!(disk.overwrite(Path::new(PATH), offset, &old).is_err());
+    }
+    assert!(disk.overwrite(Path::new("/data/none"), 0, &old).unwrap_err().is_not_found());
+}
+
+/// What a workload of reads, writes and syncs makes of a disk with these chances.
+fn struck(seed: u64, chances: Chances) -> (Vec<(Operation, Kind)>, Vec<u8>, u64) {
+    let (disk, _) = disk_with_file(Access::Buffered);
+    disk.fail_by_chance(seed, chances);
+    let mut failed = Vec::new();
+    for round in 0..400_u64 {
+        let Ok(file) = disk.open(Path::new(PATH), Open::existing(Access::Direct)) else {
+            continue;
+        };
+        let offset = round % 16 * BLOCK as u64;
+        let results = [
+            file.write_at(&aligned(round as u8, 2), offset),
+            file.allocate(offset, 100),
+            file.read_at(&mut [0; 100], offset).map(drop),
+            file.sync_data(),
+            disk.rename(Path::new(PATH), Path::new(PATH)),
+            disk.sync_dir(Path::new(DIR)),
+        ];
+        let errors = results.into_iter().filter_map(Result::err);
+        failed.extend(errors.map(|error| (error.operation(), error.kind())));
+    }
+    disk.heal();
+    let after = content(&disk);
+    (failed, after, disk.busy())
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "thousands of operations take miri minutes")]
+fn faults_by_chance_are_repeatable_and_end_when_healed() {
+    let chances = Chances {
+        read_error: 50_000,
+        write_error: 50_000,
+        sync_error: 50_000,
+        torn_write: 50_000,
+        short_write: 50_000,
+        full: 50_000,
+        lost_write: 50_000,
+        misdirected_write: 50_000,
+        swapped_write: 50_000,
+        rot: 50_000,
+        slow: 50_000,
+    };
+    assert!(struck(1, chances) == struck(1, chances));
+    assert!(struck(1, chances) != struck(2, chances));
+    let (failed, ..) = struck(1, chances);
+    for kind in [
+        (Operation::Read, Kind::Io),
+        (Operation::Write, Kind::Io),
+        (Operation::Write, Kind::Full),
+        (Operation::Sync, Kind::Poisoned),
+        (Operation::Allocate, Kind::Io),
+        (Operation::Allocate, Kind::Full),
+        (Operation::Sync, Kind::Io),
+        (Operation::SyncDir, Kind::Io),
+        (Operation::Rename, Kind::Io),
+    ] {
+        assert!(failed.contains(&kind), "{kind:?}");
+    }
+}
+
+/// Each chance alone does what it says and nothing else, about as often as it says.
+#[test]
+#[cfg_attr(miri, ignore = "thousands of operations take miri minutes")]
+fn each_chance_strikes_alone() {
+    const OFTEN: u32 = 250_000;
+    let (none, healthy, busy) = struck(3, Chances::default());
+    assert_eq!(none, []);
+    let errors = |chances: Chances| struck(3, chances).0;
+    let strikes = |chances, operation, kind| {
+        let errors = errors(chances);
+        let all = errors.iter().filter(|(_, kind)| *kind != Kind::Poisoned).count();
+        let right = errors.iter().filter(|error| **error == (operation, kind)).count();
+        (right, all)
+    };
+    let zero = Chances::default();
+    let (right, all) = strikes(Chances { read_error: OFTEN, ..zero }, Operation::Read, Kind::Io);
+    assert!(right == all && (60..140).contains(&right), "{right} of {all}");
+    let (right, all) = strikes(Chances { torn_write: OFTEN, ..zero }, Operation::Write, Kind::Io);
+    assert!(right == all && (60..140).contains(&right), "{right} of {all}");
+    let short = Chances { short_write: OFTEN, ..zero };
+    let (right, all) = strikes(short, Operation::Write, Kind::Full);
+    assert!(right == all && (60..140).contains(&right), "{right} of {all}");
+    let (right, all) = strikes(Chances { full: OFTEN, ..zero }, Operation::Write, Kind::Full);
+    assert!(right < all && (60..140).contains(&right), "{right} of {all}");
+    let (right, all) = strikes(Chances { sync_error: OFTEN, ..zero }, Operation::Sync, Kind::Io);
+    assert!(right < all && (60..140).contains(&right), "{right} of {all}");
+    let (right, all) = strikes(Chances { write_error: OFTEN, ..zero }, Operation::Write, Kind::Io);
+    assert!(right < all && (60..140).contains(&right), "{right} of {all}");
+    // Silent faults: no error, another content.
+    for chances in [
+        Chances { lost_write: OFTEN, ..zero },
+        Chances { misdirected_write: OFTEN, ..zero },
+        Chances { rot: OFTEN, ..zero },
+    ] {
+        let (errors, content, _) = struck(3, chances);
+        assert_eq!(errors, []);
+        assert!(content != healthy, "{chances:?}");
+    }
+    let (errors, content, slow) = struck(3, Chances { slow: OFTEN, ..zero });
+    assert_eq!(errors, []);
+    assert!(content == healthy && slow > busy + 100_000_000, "{slow} and {busy} ns");
+}
+
+#[test]
+fn time_is_counted_and_not_spent() {
+    let (disk, file) = disk_with_file(Access::Direct);
+    let took = |work: &dyn Fn()| {
+        let before = disk.busy();
+        work();
+        disk.busy() - before
+    };
+    let write = || file.write_at(&aligned(1, 1), 0).unwrap();
+    let quick = took(&write);
+    assert!(quick > 0);
+    assert!(took(&|| assert_eq!(file.len().unwrap(), BLOCK as u64)) < quick);
+    assert!(took(&|| file.write_at(&aligned(1, 100), 0).unwrap()) > quick);
+    assert!(took(&|| file.write_unsynced_at(&aligned(1, 1), 0).unwrap()) < quick);
+    disk.inject(Fault::new(Operation::Write, Effect::Slow(3_000_000_000)));
+    assert_eq!(took(&write), quick + 3_000_000_000);
+    assert_eq!(took(&write), quick);
+    // Slowness comes on top of whatever else strikes.
+    disk.inject(Fault::new(Operation::Write, Effect::Slow(7)).forever());
+    disk.inject(Fault::new(Operation::Write, Effect::Full));
+    assert_eq!(took(&|| assert!(file.write_at(&aligned(1, 1), 0).is_err())), quick + 7);
+    assert_eq!(took(&write), quick + 7);
+}
+
+#[test]
+fn rot_strikes_beside_an_operation() {
+    let (disk, file) = disk_with_file(Access::Direct);
+    file.write_at(&aligned(0, 4), 0).unwrap();
+    disk.inject(Fault::new(Operation::Read, Effect::Rot));
+    file.read_exact_at(&mut [0; 10], 0).unwrap();
+    let ones: u32 = content(&disk).iter().map(|byte| byte.count_ones()).sum();
+    assert_eq!(ones, 1);
+    disk.crash(4);
+    let ones: u32 = content(&disk).iter().map(|byte| byte.count_ones()).sum();
+    assert_eq!(ones, 1, "it lies on the medium");
 }

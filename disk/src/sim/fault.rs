@@ -39,6 +39,24 @@ pub enum Effect {
     Lost,
     /// A write that reports success and goes to this offset instead.
     Misdirected(u64),
+    /// A write that reports success, with its first and its last block in each other's place. One
+    /// of less than two blocks is as asked.
+    Swapped,
+    /// A write that ends after so many bytes because the disk is full, as [`Effect::Full`]. A
+    /// direct one ends at a block.
+    Short(u64),
+    /// One bit flips somewhere in what the medium holds of the file; the operation itself goes on.
+    Rot,
+    /// The operation takes so many nanoseconds longer, by the count of
+    /// [`Sim::busy`](super::Sim::busy), and goes on.
+    Slow(u64),
+}
+
+impl Effect {
+    /// True if the operation goes on, and other faults may strike it too.
+    pub(super) fn is_beside(self) -> bool {
+        matches!(self, Effect::Rot | Effect::Slow(_))
+    }
 }
 
 impl Fault {
@@ -68,6 +86,11 @@ impl Fault {
     /// Strikes until the faults are cleared.
     pub fn forever(self) -> Fault {
         self.times(u64::MAX)
+    }
+
+    /// What it does to the operations that it strikes.
+    pub(super) fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// Counts an operation, and returns the effect if it is struck.

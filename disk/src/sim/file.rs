@@ -1,21 +1,26 @@
 //! A handle of a simulated file.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
+use rustix::io::Errno;
 
 use super::fault::Effect;
-use super::state::{Course, InodeId, State, error_of};
+use super::state::{Asked, Course, InodeId, State, survived};
 use super::survival::Survival;
+use crate::file::MARK_MAX;
 use crate::real::assert_aligned;
-use crate::{Access, Error, File, Kind, Mapping, Operation};
+use crate::{Access, BLOCK, Error, File, Kind, Mapping, Operation};
 
 pub(super) struct SimFile {
     state: Arc<Mutex<State>>,
     epoch: u64,
+    /// Tells its mark from those of other handles.
+    handle: u64,
     inode: InodeId,
     path: PathBuf,
     access: Access,
@@ -35,6 +40,7 @@ impl SimFile {
         SimFile {
             state: Arc::clone(state),
             epoch: locked.epoch,
+            handle: locked.next_handle(),
             inode,
             path,
             access,
@@ -47,66 +53,127 @@ impl SimFile {
     fn live(&self, operation: Operation) -> Result<MutexGuard<'_, State>, Error> {
         let state = self.state.lock();
         if state.epoch != self.epoch {
-            Err(self.error(operation, Kind::Crashed))
+            Err(self.asked(operation).fails(Kind::Crashed))
         } else {
             Ok(state)
         }
     }
 
+    fn asked(&self, operation: Operation) -> Asked<'_> {
+        Asked { file: Some(self.inode), ..Asked::new(operation, &self.path) }
+    }
+
     fn read<T>(
         &self,
-        operation: Operation,
+        asked: &Asked<'_>,
         work: impl FnOnce(&mut State) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut state = self.live(operation)?;
-        state.begin_read(operation, &self.path)?;
+        let mut state = self.live(asked.operation)?;
+        state.begin_read(asked)?;
         work(&mut state)
     }
 
     /// A change of length or room, which faults make fail before it does anything.
     fn change(
         &self,
-        operation: Operation,
-        growth: Option<(u64, u64)>,
+        asked: &Asked<'_>,
+        grows: bool,
         work: impl FnOnce(&mut State, u64),
     ) -> Result<(), Error> {
-        self.check_writable(operation)?;
-        let mut state = self.live(operation)?;
-        let course = state.begin_change(operation, &self.path)?;
-        if let Course::Struck(effect) = course {
-            return Err(error_of(effect, operation, &self.path));
+        self.check_writable(asked)?;
+        let mut state = self.live(asked.operation)?;
+        let course = state.begin_plain_change(asked)?;
+        if grows {
+            self.check_room(&mut state, asked)?;
         }
-        self.check_room(&mut state, operation, growth)?;
         let order = state.next_order();
         work(&mut state, order);
-        state.survived(course, operation, &self.path)
+        survived(course, asked)
     }
 
-    fn check_room(
-        &self,
-        state: &mut State,
-        operation: Operation,
-        growth: Option<(u64, u64)>,
-    ) -> Result<(), Error> {
-        let (offset, len) = growth.unwrap_or((0, 0));
-        let missing = state.inode(self.inode).missing(offset, len);
+    fn check_room(&self, state: &mut State, asked: &Asked<'_>) -> Result<(), Error> {
+        let missing = state.inode(self.inode).missing(asked.offset, asked.bytes);
         let taken = if state.capacity == u64::MAX { 0 } else { state.allocated() };
         if missing > state.capacity.saturating_sub(taken) {
-            return Err(error_of(Effect::Full, operation, &self.path).at(offset));
+            return Err(asked.fails_with(Errno::NOSPC));
         }
         Ok(())
     }
 
-    fn check_writable(&self, operation: Operation) -> Result<(), Error> {
-        assert!(self.access != Access::Read, "{} was opened for reading", self.path.display());
+    /// Writes; `synced` says that what was written is to be durable at once.
+    fn write(&self, buf: &[u8], offset: u64, synced: bool) -> Result<(), Error> {
+        if self.access == Access::Direct {
+            assert_aligned(buf, offset);
+        }
+        let bytes = buf.len() as u64;
+        let asked = Asked { offset, bytes, synced, ..self.asked(Operation::Write) };
+        let written = self.check_writable(&asked).and_then(|()| {
+            let mut state = self.live(Operation::Write)?;
+            let course = state.begin_change(&asked)?;
+            self.check_room(&mut state, &asked)?;
+            match course {
+                Course::Struck(effect) => self.write_struck(&mut state, buf, &asked, effect),
+                _ => {
+                    let order = state.next_order();
+                    let durable = synced && course == Course::Normal;
+                    state.inode(self.inode).write(buf, offset, order, durable);
+                    survived(course, &asked)
+                }
+            }
+        });
+        written.map_err(|error| error.at(offset))
+    }
+
+    /// A write that a fault strikes.
+    fn write_struck(
+        &self,
+        state: &mut State,
+        buf: &[u8],
+        asked: &Asked<'_>,
+        effect: Effect,
+    ) -> Result<(), Error> {
+        let (offset, order) = (asked.offset, state.next_order());
+        let (inode, random) = state.inode_and_random(self.inode);
+        match effect {
+            Effect::Lost => return Ok(()),
+            Effect::Misdirected(target) => {
+                if is_within(target, asked.bytes) {
+                    inode.write(buf, target, order, asked.synced);
+                }
+                return Ok(());
+            }
+            Effect::Swapped => {
+                inode.write(&swapped(buf), offset, order, asked.synced);
+                return Ok(());
+            }
+            Effect::Torn => inode.write_torn(buf, offset, order, random),
+            Effect::Short(bytes) => {
+                let unit = if self.access == Access::Direct { BLOCK } else { 1 };
+                let bytes = usize::try_from(bytes).map_or(buf.len(), |bytes| bytes.min(buf.len()));
+                inode.write(&buf[..bytes - bytes % unit], offset, order, asked.synced);
+            }
+            _ => {}
+        }
+        let error = asked.struck_by(effect);
+        if self.is_direct() && !error.is_full() {
+            self.poison();
+        }
+        Err(error)
+    }
+
+    /// Refuses what the operating system would: a change through a handle that was opened for
+    /// reading, or has failed, and a range that cannot be counted.
+    fn check_writable(&self, asked: &Asked<'_>) -> Result<(), Error> {
+        if self.access == Access::Read {
+            return Err(asked.fails_with(Errno::BADF));
+        }
         if self.poisoned.load(Ordering::Acquire) {
-            return Err(self.error(operation, Kind::Poisoned));
+            return Err(asked.fails(Kind::Poisoned));
+        }
+        if !is_within(asked.offset, asked.bytes) {
+            return Err(asked.fails_with(Errno::INVAL));
         }
         Ok(())
-    }
-
-    fn error(&self, operation: Operation, kind: Kind) -> Error {
-        Error::new(operation, &self.path, kind)
     }
 
     fn poison(&self) {
@@ -116,51 +183,31 @@ impl SimFile {
 
 impl File for SimFile {
     fn len(&self) -> Result<u64, Error> {
-        self.read(Operation::Length, |state| Ok(state.inode(self.inode).len()))
+        self.read(&self.asked(Operation::Length), |state| Ok(state.inode(self.inode).len()))
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
-        self.read(Operation::Read, |state| Ok(state.inode(self.inode).read(buf, offset)))
-            .map_err(|error| error.at(offset))
+        let bytes = buf.len() as u64;
+        let asked = Asked { offset, bytes, ..self.asked(Operation::Read) };
+        let read = self.read(&asked, |state| {
+            if !is_within(offset, bytes) {
+                return Err(asked.fails_with(Errno::INVAL));
+            }
+            Ok(state.inode(self.inode).read(buf, offset))
+        });
+        read.map_err(|error| error.at(offset))
     }
 
     fn unexpected_end(&self, offset: u64) -> Error {
-        self.error(Operation::Read, Kind::UnexpectedEnd).at(offset)
+        self.asked(Operation::Read).fails(Kind::UnexpectedEnd).at(offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> Result<(), Error> {
-        if self.access == Access::Direct {
-            assert_aligned(buf, offset);
-        }
-        self.check_writable(Operation::Write)?;
-        let mut state = self.live(Operation::Write)?;
-        let course = state.begin_change(Operation::Write, &self.path)?;
-        let growth = Some((offset, buf.len() as u64));
-        self.check_room(&mut state, Operation::Write, growth)?;
-        let order = state.next_order();
-        let durable = self.is_direct() && course != Course::Dying;
-        match course {
-            Course::Normal | Course::Dying => {
-                state.inode(self.inode).write(buf, offset, order, durable);
-                state.survived(course, Operation::Write, &self.path)
-            }
-            Course::Struck(Effect::Lost) => Ok(()),
-            Course::Struck(Effect::Misdirected(target)) => {
-                state.inode(self.inode).write(buf, target, order, durable);
-                Ok(())
-            }
-            Course::Struck(effect) => {
-                if effect == Effect::Torn {
-                    let mut random = state.random.clone();
-                    state.inode(self.inode).write_torn(buf, offset, order, &mut random);
-                    state.random = random;
-                }
-                if self.is_direct() && effect != Effect::Full {
-                    self.poison();
-                }
-                Err(error_of(effect, Operation::Write, &self.path).at(offset))
-            }
-        }
+        self.write(buf, offset, self.is_direct())
+    }
+
+    fn write_unsynced_at(&self, buf: &[u8], offset: u64) -> Result<(), Error> {
+        self.write(buf, offset, false)
     }
 
     fn is_direct(&self) -> bool {
@@ -168,54 +215,80 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> Result<(), Error> {
-        self.check_writable(Operation::Sync)?;
+        let asked = self.asked(Operation::Sync);
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(asked.fails(Kind::Poisoned));
+        }
         let mut state = self.live(Operation::Sync)?;
-        let course = state.begin_change(Operation::Sync, &self.path)?;
+        let course = state.begin_change(&asked)?;
         match course {
             Course::Normal => state.inode(self.inode).sync(),
             Course::Dying | Course::Struck(Effect::Lost) => {}
             Course::Struck(effect) => {
-                let mut random = state.random.clone();
+                let (inode, random) = state.inode_and_random(self.inode);
                 let survival = Survival::Each(random.below(256) as u8);
-                state.inode(self.inode).sync_failed(&survival, &mut random);
-                state.random = random;
+                inode.sync_failed(&survival, random);
                 self.poison();
-                return Err(error_of(effect, Operation::Sync, &self.path));
+                return Err(asked.struck_by(effect));
             }
         }
-        state.survived(course, Operation::Sync, &self.path)
+        survived(course, &asked)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<(), Error> {
-        self.change(Operation::Allocate, Some((offset, len)), |state, order| {
+        let asked = Asked { offset, bytes: len, ..self.asked(Operation::Allocate) };
+        let allocated = self.change(&asked, true, |state, order| {
             state.inode(self.inode).allocate(offset, len, order);
-        })
-        .map_err(|error| error.at(offset))
+        });
+        allocated.map_err(|error| error.at(offset))
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Error> {
-        self.change(Operation::PunchHole, None, |state, order| {
+        let asked = Asked { offset, bytes: len, ..self.asked(Operation::PunchHole) };
+        let punched = self.change(&asked, false, |state, order| {
             state.inode(self.inode).punch_hole(offset, len, order);
-        })
-        .map_err(|error| error.at(offset))
+        });
+        punched.map_err(|error| error.at(offset))
     }
 
     fn truncate(&self, len: u64) -> Result<(), Error> {
-        self.change(Operation::Truncate, None, |state, order| {
+        let asked = Asked { offset: len, ..self.asked(Operation::Truncate) };
+        let truncated = self.change(&asked, false, |state, order| {
             state.inode(self.inode).truncate(len, order);
-        })
-        .map_err(|error| error.at(len))
+        });
+        truncated.map_err(|error| error.at(len))
     }
 
     fn allocated(&self) -> Result<u64, Error> {
-        self.read(Operation::Allocated, |state| Ok(state.inode(self.inode).allocated()))
+        self.read(&self.asked(Operation::Allocated), |state| {
+            Ok(state.inode(self.inode).allocated())
+        })
     }
 
     fn map(&self, len: u64) -> Result<Mapping, Error> {
-        self.read(Operation::Map, |state| {
+        self.read(&self.asked(Operation::Map), |state| {
             let mapped = state.inode(self.inode).map(len);
             mapped.map_err(|source| Error::from_io(Operation::Map, &self.path, source))
         })
+    }
+
+    fn mark(&self, at: u64) -> Result<(), Error> {
+        let asked = Asked { offset: at, ..self.asked(Operation::Mark) };
+        let marked = self.read(&asked, |state| {
+            if at > MARK_MAX {
+                return Err(asked.fails_with(Errno::INVAL));
+            }
+            state.inode(self.inode).mark(self.handle, at);
+            Ok(())
+        });
+        marked.map_err(|error| error.at(at))
+    }
+
+    fn is_marked(&self, range: Range<u64>) -> Result<bool, Error> {
+        let asked = Asked { offset: range.start, ..self.asked(Operation::Mark) };
+        let is_marked =
+            self.read(&asked, |state| Ok(state.inode(self.inode).is_marked(&range, self.handle)));
+        is_marked.map_err(|error| error.at(range.start))
     }
 }
 
@@ -223,7 +296,7 @@ impl Drop for SimFile {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         if state.epoch == self.epoch {
-            state.inode(self.inode).handles -= 1;
+            state.inode(self.inode).close(self.handle);
             state.collect(self.inode);
         }
     }
@@ -238,4 +311,19 @@ impl fmt::Debug for SimFile {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
+}
+
+/// True if the operating system can count a range of a file: it does so with a sign.
+fn is_within(offset: u64, len: u64) -> bool {
+    offset.checked_add(len).is_some_and(|end| i64::try_from(end).is_ok())
+}
+
+/// The bytes with the first and the last block in each other's place.
+fn swapped(buf: &[u8]) -> Vec<u8> {
+    let mut swapped = buf.to_vec();
+    if buf.len() >= 2 * BLOCK {
+        let (first, last) = swapped.split_at_mut(buf.len() - BLOCK);
+        first[..BLOCK].swap_with_slice(last);
+    }
+    swapped
 }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::survival::{Random, Survival};
+use super::content::{Content, Page, Sectors, beyond, pages_of, parts, sectors_of};
+use super::survival::{Random, Survival, Survivors};
 use crate::mapping::Memory;
 use crate::{BLOCK, Mapping, SECTOR};
-
-type Page = Arc<[u8; BLOCK]>;
-
-/// A set of the eight sectors of a page.
-type Sectors = u8;
 
 /// Each sector of each page has a durable content, the content that reads see, and between the two
 /// the contents that it has had since the last sync, any of which a loss of power may leave.
@@ -26,13 +23,8 @@ pub(super) struct Inode {
     memories: Vec<Memory>,
     /// Open handles: the file outlives its last name as long as there is one.
     pub(super) handles: usize,
-}
-
-/// Pages that are absent read as zeros and take no room.
-#[derive(Clone, Debug, Default)]
-struct Content {
-    pages: BTreeMap<u64, Page>,
-    len: u64,
+    /// The marks, by the number of the handle that holds each.
+    marks: BTreeMap<u64, u64>,
 }
 
 /// What a page looked like after a change, valid for the sectors that the change touched.
@@ -43,7 +35,7 @@ struct Version {
     page: Option<Page>,
 }
 
-/// More changes of a page between two syncs are not told apart: the oldest is forgotten.
+/// More changes of a page between two syncs are not told apart: the two oldest survive together.
 const VERSIONS_MAX: usize = 16;
 
 impl Inode {
@@ -56,7 +48,29 @@ impl Inode {
             lengths: self.lengths.clone(),
             memories: Vec::new(),
             handles: 0,
+            marks: BTreeMap::new(),
         }
+    }
+
+    /// A handle comes to stand on this byte number.
+    pub(super) fn mark(&mut self, handle: u64, at: u64) {
+        self.marks.insert(handle, at);
+    }
+
+    pub(super) fn is_marked(&self, range: &Range<u64>, except: u64) -> bool {
+        self.marks.iter().any(|(handle, at)| *handle != except && range.contains(at))
+    }
+
+    /// A handle is closed.
+    pub(super) fn close(&mut self, handle: u64) {
+        self.handles -= 1;
+        self.marks.remove(&handle);
+    }
+
+    /// The process that had handles of this file has ended.
+    pub(super) fn let_go(&mut self) {
+        self.handles = 0;
+        self.marks.clear();
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -88,6 +102,9 @@ impl Inode {
 
     /// Writes; with `durable` set, what was written is durable at once, with the length if it grew.
     pub(super) fn write(&mut self, buf: &[u8], offset: u64, order: u64, durable: bool) {
+        if buf.is_empty() {
+            return;
+        }
         for (number, within, part) in parts(offset, buf.len()) {
             let mut page = match self.now.pages.get(&number) {
                 Some(page) if within.len() < BLOCK => **page,
@@ -101,24 +118,39 @@ impl Inode {
         let end = offset + buf.len() as u64;
         if end > self.now.len {
             self.set_len(end, order, durable);
-        } else if durable && end > self.durable.len {
+        } else if durable && self.may_end_before(end) {
             // The write cannot be found again without the length that it lies within.
-            self.durable.len = self.now.len;
+            self.durable.cut(self.now.len);
             self.lengths.clear();
+        } else if end > self.durable.len && self.lengths.is_empty() {
+            // A failed sync has lost the length. The next one is to keep what is written now.
+            self.lengths.push((order, self.now.len));
         }
+    }
+
+    /// True if a loss of power may leave a file that ends before `end`.
+    fn may_end_before(&self, end: u64) -> bool {
+        self.durable.len < end || self.lengths.iter().any(|(_, len)| *len < end)
     }
 
     /// Writes only an arbitrary subset of the sectors, as a write that failed midway.
     pub(super) fn write_torn(&mut self, buf: &[u8], offset: u64, order: u64, random: &mut Random) {
-        for (index, sector) in buf.chunks(SECTOR).enumerate() {
+        let mut start = 0;
+        while start < buf.len() {
+            let left_of_sector = SECTOR - ((offset as usize + start) % SECTOR);
+            let end = buf.len().min(start + left_of_sector);
             if random.below(2) == 0 {
-                self.write(sector, offset + (index * SECTOR) as u64, order, true);
+                self.write(&buf[start..end], offset + start as u64, order, false);
             }
+            start = end;
         }
     }
 
     /// Reserves room. Content does not change, so there is nothing to lose but the length.
     pub(super) fn allocate(&mut self, offset: u64, len: u64, order: u64) {
+        if len == 0 {
+            return;
+        }
         let zeros: Page = Arc::new([0; BLOCK]);
         for number in pages_of(offset, len) {
             self.now.pages.entry(number).or_insert_with(|| Arc::clone(&zeros));
@@ -161,13 +193,11 @@ impl Inode {
         }
     }
 
-    /// Makes everything durable.
+    /// Makes everything durable that is pending; what a failed sync has lost is not.
     pub(super) fn sync(&mut self) {
-        for number in std::mem::take(&mut self.pending).into_keys() {
-            match self.now.pages.get(&number) {
-                Some(page) => drop(self.durable.pages.insert(number, Arc::clone(page))),
-                None => drop(self.durable.pages.remove(&number)),
-            }
+        for (number, versions) in std::mem::take(&mut self.pending) {
+            let sectors = versions.iter().fold(0, |sectors, version| sectors | version.sectors);
+            self.durable.merge(number, self.now.pages.get(&number), sectors);
         }
         if !self.lengths.is_empty() {
             self.lengths.clear();
@@ -181,10 +211,11 @@ impl Inode {
     }
 
     /// A loss of power: what survives becomes the content.
-    pub(super) fn crash(&mut self, survival: &Survival, random: &mut Random) {
-        self.settle(survival, random);
+    pub(super) fn crash(&mut self, survival: &Survival, random: &mut Random) -> Survivors {
+        let survivors = self.settle(survival, random);
         self.now = self.durable.clone();
         self.memories.clear();
+        survivors
     }
 
     /// The moment of the oldest change that is still pending.
@@ -197,11 +228,36 @@ impl Inode {
     pub(super) fn damage(&mut self, offset: u64, mask: u8) {
         let (number, within) = (offset / BLOCK as u64, (offset % BLOCK as u64) as usize);
         for content in [&mut self.now, &mut self.durable] {
-            let page = content.pages.entry(number).or_insert_with(|| Arc::new([0; BLOCK]));
-            Arc::make_mut(page)[within] ^= mask;
+            content.page_mut(number)[within] ^= mask;
         }
-        let byte = self.now.pages[&number][within];
+        let byte = self.now.page_mut(number)[within];
         self.mirror(&[byte], offset);
+    }
+
+    /// Replaces bytes at rest.
+    pub(super) fn overwrite(&mut self, offset: u64, bytes: &[u8]) {
+        for (number, within, part) in parts(offset, bytes.len()) {
+            for content in [&mut self.now, &mut self.durable] {
+                content.page_mut(number)[within.clone()].copy_from_slice(&bytes[part.clone()]);
+            }
+        }
+        self.mirror(bytes, offset);
+    }
+
+    /// Flips one bit at rest, anywhere.
+    pub(super) fn rot(&mut self, random: &mut Random) {
+        let len = self.now.len.min(self.durable.len);
+        let pages = self.durable.pages.keys().filter(|number| self.now.pages.contains_key(number));
+        let pages: Vec<u64> = pages.copied().collect();
+        if pages.is_empty() {
+            return;
+        }
+        let start = pages[random.below(pages.len() as u64) as usize] * BLOCK as u64;
+        let within = len.saturating_sub(start).min(BLOCK as u64);
+        if within > 0 {
+            let offset = start + random.below(within);
+            self.damage(offset, 1 << random.below(8));
+        }
     }
 
     pub(super) fn map(&mut self, len: u64) -> io::Result<Mapping> {
@@ -210,7 +266,8 @@ impl Inode {
             return Ok(memory.mapping());
         }
         let memory = Memory::reserve(len)?;
-        for (number, page) in &self.now.pages {
+        // Fresh memory is zero, and so is room that was only allocated.
+        for (number, page) in self.now.pages.iter().filter(|(_, page)| page[..] != [0; BLOCK]) {
             memory.write(number * BLOCK as u64, &page[..])?;
         }
         let mapping = memory.mapping();
@@ -236,12 +293,14 @@ impl Inode {
         if !durable {
             let versions = self.pending.entry(number).or_default();
             if versions.len() == VERSIONS_MAX {
-                versions.remove(0);
+                // The next one shows what the oldest has written wherever it did not write itself.
+                let oldest = versions.remove(0);
+                versions[0].sectors |= oldest.sectors;
             }
             versions.push(version);
             return;
         }
-        self.durable.merge(number, &version, version.sectors);
+        self.durable.merge(number, version.page.as_ref(), version.sectors);
         if let Some(versions) = self.pending.get_mut(&number) {
             versions.iter_mut().for_each(|older| older.sectors &= !version.sectors);
             versions.retain(|older| older.sectors != 0);
@@ -262,93 +321,41 @@ impl Inode {
     }
 
     /// Decides about everything that is pending.
-    fn settle(&mut self, survival: &Survival, random: &mut Random) {
-        for (number, versions) in std::mem::take(&mut self.pending) {
-            for version in versions {
-                let mut spared = 0;
-                for bit in 0..8 {
-                    if version.sectors & (1 << bit) != 0 && survival.spares(version.order, random) {
-                        spared |= 1 << bit;
-                    }
-                }
-                self.durable.merge(number, &version, spared);
+    fn settle(&mut self, survival: &Survival, random: &mut Random) -> Survivors {
+        let mut survivors = Survivors::default();
+        let mut len = self.durable.len;
+        let mut decisive = 0;
+        for (order, length) in std::mem::take(&mut self.lengths) {
+            let spared = survival.spares(order, random);
+            survivors.count(1, u64::from(spared));
+            if spared {
+                (decisive, len) = (order, length);
             }
         }
-        let mut len = self.durable.len;
-        for (order, length) in std::mem::take(&mut self.lengths) {
-            if survival.spares(order, random) {
-                len = length;
+        survivors.digest([0, 0, 0, decisive]);
+        for (number, versions) in std::mem::take(&mut self.pending) {
+            let mut hidden = beyond(number, len);
+            // From the newest on, so that each sector is decided by the first that is spared.
+            for version in versions.iter().rev() {
+                let spared = spare(version, survival, random);
+                survivors.count(version.sectors.count_ones().into(), spared.count_ones().into());
+                let seen = spared & !hidden;
+                hidden |= spared;
+                self.durable.merge(number, version.page.as_ref(), seen);
+                if seen != 0 {
+                    survivors.digest([1, number, u64::from(seen), version.order]);
+                }
             }
         }
         self.durable.cut(len);
+        survivors
     }
 }
 
-impl Content {
-    /// Takes over `sectors` of a version of a page.
-    fn merge(&mut self, number: u64, version: &Version, sectors: Sectors) {
-        match (sectors, &version.page) {
-            (0, _) => {}
-            (0xff, Some(page)) => drop(self.pages.insert(number, Arc::clone(page))),
-            (0xff, None) => drop(self.pages.remove(&number)),
-            (_, source) => {
-                let target = self.pages.entry(number).or_insert_with(|| Arc::new([0; BLOCK]));
-                let target = Arc::make_mut(target);
-                for bit in (0..8).filter(|bit| sectors & (1 << bit) != 0) {
-                    let range = bit * SECTOR..(bit + 1) * SECTOR;
-                    match source {
-                        Some(page) => target[range.clone()].copy_from_slice(&page[range]),
-                        None => target[range].fill(0),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sets the length, and forgets what lies beyond.
-    fn cut(&mut self, len: u64) {
-        self.len = len;
-        drop(self.pages.split_off(&len.div_ceil(BLOCK as u64)));
-        let within = (len % BLOCK as u64) as usize;
-        if within > 0
-            && let Some(page) = self.pages.get_mut(&(len / BLOCK as u64))
-            && page[within..].iter().any(|&byte| byte != 0)
-        {
-            Arc::make_mut(page)[within..].fill(0);
-        }
-    }
-}
-
-/// The numbers of the pages that a range touches.
-fn pages_of(offset: u64, len: u64) -> std::ops::Range<u64> {
-    let start = offset / BLOCK as u64;
-    let end = if len == 0 { start } else { (offset + len).div_ceil(BLOCK as u64) };
-    start..end
-}
-
-/// Cuts a range of bytes at the pages: number of the page, range within it, range within the bytes.
-fn parts(
-    offset: u64,
-    len: usize,
-) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        if done == len {
-            return None;
-        }
-        let at = offset + done as u64;
-        let start = (at % BLOCK as u64) as usize;
-        let count = (BLOCK - start).min(len - done);
-        done += count;
-        Some((at / BLOCK as u64, start..start + count, done - count..done))
-    })
-}
-
-/// The sectors that a range within a page touches.
-fn sectors_of(within: std::ops::Range<usize>) -> Sectors {
-    let mut sectors = 0;
-    for sector in within.start / SECTOR..within.end.div_ceil(SECTOR) {
-        sectors |= 1 << sector;
-    }
-    sectors
+/// The sectors of a version that survive.
+fn spare(version: &Version, survival: &Survival, random: &mut Random) -> Sectors {
+    let touched = (0..8).filter(|bit| version.sectors & (1 << bit) != 0);
+    touched
+        .filter(|_| survival.spares(version.order, random))
+        .fold(0, |sectors, bit| sectors | 1 << bit)
 }

@@ -4,9 +4,14 @@
 //! the next crash, in whole or in part, in order or not. Everything that happens is determined by
 //! the calls and the seeds.
 
+mod chance;
+mod content;
+mod directory;
 mod fault;
 mod file;
 mod inode;
+mod names;
+mod pace;
 mod state;
 mod survival;
 
@@ -16,11 +21,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use chance::Chances;
 pub use fault::{Effect, Fault};
+pub use survival::Survivors;
 
-use crate::{Access, Create, Disk, Error, File, Kind, Lock, Open, Operation};
+use crate::{BLOCK, Disk, Error, File, Kind, Lock, Open, Operation};
+use chance::Lottery;
 use file::SimFile;
-use state::State;
+use inode::Inode;
+use names::Found;
+use state::{InodeId, State};
 
 /// A simulated disk. Clones are handles of the same disk; [`Sim::fork`] makes another one.
 ///
@@ -90,14 +100,22 @@ impl Sim {
         self.state.lock().crashed = true;
     }
 
-    /// Returns the power after it was cut; the seed decides what has survived.
-    pub fn recover(&self, seed: u64) {
-        self.state.lock().recover(seed);
+    /// The change in the midst of which [`Sim::crash_at`] has cut the power, and its path (for a
+    /// rename the old one); `None` once the power is back.
+    #[must_use]
+    pub fn crashed_in(&self) -> Option<(Operation, PathBuf)> {
+        self.state.lock().crashed_in.clone()
+    }
+
+    /// Returns the power after it was cut; the seed decides what has survived, and the result
+    /// tells it.
+    pub fn recover(&self, seed: u64) -> Survivors {
+        self.state.lock().recover(seed)
     }
 
     /// Cuts the power and returns it.
-    pub fn crash(&self, seed: u64) {
-        self.recover(seed);
+    pub fn crash(&self, seed: u64) -> Survivors {
+        self.recover(seed)
     }
 
     /// Kills the process and not the machine: handles and locks are gone, and what is pending still
@@ -111,11 +129,43 @@ impl Sim {
         self.state.lock().faults.push(fault);
     }
 
-    /// Removes all faults, and the limit of [`Sim::set_capacity`].
+    /// Lets faults strike by chance, as the seed says, until [`Sim::heal`] or the next loss of
+    /// power. Chances that were set before are replaced; faults that were injected come first.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use revd_disk::{Access, Chances, Disk, Open, Sim};
+    ///
+    /// # fn main() -> Result<(), revd_disk::Error> {
+    /// let disk = Sim::new(1);
+    /// let file = disk.open(Path::new("/file"), Open::new_file(Access::Buffered))?;
+    /// disk.fail_by_chance(42, Chances { write_error: 250_000, ..Chances::default() });
+    /// let failed = (0..100).filter(|round| file.write_at(b"x", *round).is_err()).count();
+    /// assert!((10..40).contains(&failed));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail_by_chance(&self, seed: u64, chances: Chances) {
+        self.state.lock().lottery = Some(Lottery::new(seed, chances));
+    }
+
+    /// Removes all faults and chances of faults, and the limit of [`Sim::set_capacity`].
     pub fn heal(&self) {
         let mut state = self.state.lock();
         state.faults.clear();
+        state.lottery = None;
         state.capacity = u64::MAX;
+    }
+
+    /// The nanoseconds that all operations so far would have taken on a disk, [`Effect::Slow`]
+    /// included. The simulated disk itself never waits: a simulator that takes the difference
+    /// before and after a piece of work knows when to report it done.
+    ///
+    /// A read of the medium counts 50 µs, a sync or a synchronous write 100 µs, other changes 5 µs,
+    /// anything else 1 µs; and each two bytes that move 1 ns.
+    #[must_use]
+    pub fn busy(&self) -> u64 {
+        self.state.lock().busy
     }
 
     /// Limits the bytes that all files together may take, in blocks: what goes beyond fails with
@@ -125,7 +175,7 @@ impl Sim {
     }
 
     /// Behaves like a file system that knows no direct writes: files opened from now on with
-    /// [`Access::Direct`] are durable only after a sync.
+    /// [`Access::Direct`](crate::Access::Direct) are durable only after a sync.
     pub fn refuse_direct(&self) {
         self.state.lock().refuses_direct = true;
     }
@@ -142,12 +192,56 @@ impl Sim {
     ///
     /// The file must exist and reach so far.
     pub fn damage(&self, path: &Path, offset: u64, mask: u8) -> Result<(), Error> {
+        self.tamper(path, offset, 1, |inode| inode.damage(offset, mask))
+    }
+
+    /// Puts other bytes in the place of those at `offset`, on the medium: with what was there
+    /// earlier, a write that was lost; with what belongs elsewhere, one that was misdirected.
+    ///
+    /// # Errors
+    ///
+    /// The file must exist and reach to the end of the bytes.
+    pub fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.tamper(path, offset, bytes.len() as u64, |inode| inode.overwrite(offset, bytes))
+    }
+
+    /// Puts two blocks of a file, counted from 0, into each other's place, on the medium.
+    ///
+    /// # Errors
+    ///
+    /// The file must exist and reach to the end of both.
+    pub fn swap_blocks(&self, path: &Path, one: u64, other: u64) -> Result<(), Error> {
+        let block = BLOCK as u64;
+        self.tamper(path, one.max(other).saturating_mul(block), block, |inode| {
+            let (mut first, mut second) = ([0; BLOCK], [0; BLOCK]);
+            inode.read(&mut first, one * block);
+            inode.read(&mut second, other * block);
+            inode.overwrite(one * block, &second);
+            inode.overwrite(other * block, &first);
+        })
+    }
+
+    /// Does to a file what no operation does. It is none: it is not counted, and no fault strikes
+    /// it.
+    fn tamper(
+        &self,
+        path: &Path,
+        offset: u64,
+        len: u64,
+        work: impl FnOnce(&mut Inode),
+    ) -> Result<(), Error> {
+        let error = |kind| Error::new(Operation::Write, path, kind).at(offset);
         let mut state = self.state.lock();
-        let inode = state.open(path, Open::read())?;
-        if offset >= state.inode(inode).len() {
-            return Err(Error::new(Operation::Write, path, Kind::UnexpectedEnd).at(offset));
+        if state.crashed {
+            return Err(error(Kind::Crashed));
         }
-        state.inode(inode).damage(offset, mask);
+        let Found::File(id) = state.names.find(path) else {
+            return Err(error(Kind::NotFound));
+        };
+        if offset.checked_add(len).is_none_or(|end| end > state.inode(id).len()) {
+            return Err(error(Kind::UnexpectedEnd));
+        }
+        work(state.inode(id));
         Ok(())
     }
 }
@@ -155,7 +249,7 @@ impl Sim {
 impl Disk for Sim {
     fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>, Error> {
         let mut state = self.state.lock();
-        let inode = state.open(path, how)?;
+        let inode = state.open(Operation::Open, path, how)?;
         let file = SimFile::new(&self.state, &mut state, inode, path.to_owned(), how.access);
         Ok(Arc::new(file))
     }
@@ -186,13 +280,9 @@ impl Disk for Sim {
 
     fn lock(&self, path: &Path) -> Result<Lock, Error> {
         let mut state = self.state.lock();
-        state.begin_read(Operation::Lock, path)?;
-        state.open(path, Open { create: Create::Either, access: Access::Buffered })?;
-        if !state.locks.insert(path.to_owned()) {
-            return Err(Error::new(Operation::Lock, path, Kind::Locked));
-        }
+        let inode = state.lock(path)?;
         let (state, epoch) = (Arc::clone(&self.state), state.epoch);
-        Ok(Lock::new(SimLock { state, epoch, path: path.to_owned() }))
+        Ok(Lock::new(SimLock { state, epoch, inode }))
     }
 }
 
@@ -212,14 +302,16 @@ impl fmt::Debug for Sim {
 struct SimLock {
     state: Arc<Mutex<State>>,
     epoch: u64,
-    path: PathBuf,
+    inode: InodeId,
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         if state.epoch == self.epoch {
-            state.locks.remove(&self.path);
+            state.locks.remove(&self.inode);
+            state.inode(self.inode).handles -= 1;
+            state.collect(self.inode);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The state of a simulated machine's disk: names, files, faults, and the moment of the crash.
+//! The state of a simulated machine's disk: files, names, faults, and the moment of the crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -6,22 +6,30 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::chance::Lottery;
 use super::fault::{Effect, Fault};
 use super::inode::Inode;
-use super::survival::{Random, Survival};
-use crate::{Create, Error, Kind, Open, Operation};
+use super::names::Names;
+use super::pace;
+use super::survival::{Random, Survival, Survivors};
+use crate::{Error, Kind, Operation};
 
 /// Number of a file, whatever its names.
 pub(super) type InodeId = u64;
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// Counts losses of power; a handle from before one is dead.
+    /// Counts losses of power and killed processes; a handle from before one is dead.
     pub(super) epoch: u64,
     pub(super) operations: u64,
+    /// Nanoseconds that all operations so far would have taken.
+    pub(super) busy: u64,
     pub(super) crash_at: Option<u64>,
     pub(super) crashed: bool,
+    /// The change in the midst of which `crash_at` cut the power.
+    pub(super) crashed_in: Option<(Operation, PathBuf)>,
     pub(super) faults: Vec<Fault>,
+    pub(super) lottery: Option<Lottery>,
     /// Bytes that all files together may take.
     pub(super) capacity: u64,
     pub(super) refuses_direct: bool,
@@ -29,22 +37,51 @@ pub(super) struct State {
     /// Counts changes, so that survivors can be chosen by when they were issued.
     order: u64,
     next_inode: InodeId,
+    /// Counts the handles that were ever opened.
+    handles: u64,
     inodes: BTreeMap<InodeId, Inode>,
-    directories: BTreeSet<PathBuf>,
-    /// What the names mean now.
-    names: BTreeMap<PathBuf, InodeId>,
-    /// What they would mean after a loss of power that keeps nothing pending.
-    durable: BTreeMap<PathBuf, InodeId>,
-    pending: Vec<Step>,
-    pub(super) locks: BTreeSet<PathBuf>,
+    pub(super) names: Names,
+    pub(super) locks: BTreeSet<InodeId>,
 }
 
-/// A change of names that survives as a whole or not at all.
-#[derive(Clone, Debug)]
-struct Step {
-    order: u64,
-    /// The names it sets, and those that it removes.
-    names: Vec<(PathBuf, Option<InodeId>)>,
+/// An operation, as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) operation: Operation,
+    pub(super) path: &'a Path,
+    /// The file that it is about, if it is one that is open.
+    pub(super) file: Option<InodeId>,
+    pub(super) offset: u64,
+    /// How many bytes it moves.
+    pub(super) bytes: u64,
+    /// A write that is durable when it returns.
+    pub(super) synced: bool,
+    /// It makes a new file.
+    pub(super) creates: bool,
+}
+
+impl Asked<'_> {
+    pub(super) fn new(operation: Operation, path: &Path) -> Asked<'_> {
+        Asked { operation, path, file: None, offset: 0, bytes: 0, synced: false, creates: false }
+    }
+
+    pub(super) fn fails(&self, kind: Kind) -> Error {
+        Error::new(self.operation, self.path, kind)
+    }
+
+    /// Fails with an error of the operating system.
+    pub(super) fn fails_with(&self, errno: Errno) -> Error {
+        let source = io::Error::from_raw_os_error(errno.raw_os_error());
+        Error::from_io(self.operation, self.path, source)
+    }
+
+    /// Fails as a fault makes it fail.
+    pub(super) fn struck_by(&self, effect: Effect) -> Error {
+        match effect {
+            Effect::Full | Effect::Short(_) => self.fails_with(Errno::NOSPC),
+            _ => self.fails_with(Errno::IO),
+        }
+    }
 }
 
 /// How an operation goes on.
@@ -63,19 +100,20 @@ impl State {
         State {
             epoch: 0,
             operations: 0,
+            busy: 0,
             crash_at: None,
             crashed: false,
+            crashed_in: None,
             faults: Vec::new(),
+            lottery: None,
             capacity: u64::MAX,
             refuses_direct: false,
             random: Random::new(seed),
             order: 0,
             next_inode: 0,
+            handles: 0,
             inodes: BTreeMap::new(),
-            directories: ["", ".", "/"].into_iter().map(PathBuf::from).collect(),
-            names: BTreeMap::new(),
-            durable: BTreeMap::new(),
-            pending: Vec::new(),
+            names: Names::default(),
             locks: BTreeSet::new(),
         }
     }
@@ -84,53 +122,102 @@ impl State {
         State {
             epoch: self.epoch,
             operations: self.operations,
+            busy: self.busy,
             crash_at: self.crash_at,
             crashed: self.crashed,
+            crashed_in: self.crashed_in.clone(),
             faults: self.faults.clone(),
+            lottery: self.lottery.clone(),
             capacity: self.capacity,
             refuses_direct: self.refuses_direct,
             random: self.random.clone(),
             order: self.order,
             next_inode: self.next_inode,
+            handles: self.handles,
             inodes: self.inodes.iter().map(|(id, inode)| (*id, inode.fork())).collect(),
-            directories: self.directories.clone(),
             names: self.names.clone(),
-            durable: self.durable.clone(),
-            pending: self.pending.clone(),
             locks: BTreeSet::new(),
         }
     }
 
     /// Starts an operation that changes nothing.
-    pub(super) fn begin_read(&mut self, operation: Operation, path: &Path) -> Result<(), Error> {
+    pub(super) fn begin_read(&mut self, asked: &Asked<'_>) -> Result<(), Error> {
         if self.crashed {
-            return Err(Error::new(operation, path, Kind::Crashed));
+            return Err(asked.fails(Kind::Crashed));
         }
-        match self.strike(operation, path) {
-            Some(effect) => Err(error_of(effect, operation, path)),
+        match self.strike(asked) {
+            Some(effect) => Err(asked.struck_by(effect)),
             None => Ok(()),
         }
     }
 
     /// Starts an operation that changes something, and counts it.
-    pub(super) fn begin_change(
-        &mut self,
-        operation: Operation,
-        path: &Path,
-    ) -> Result<Course, Error> {
+    pub(super) fn begin_change(&mut self, asked: &Asked<'_>) -> Result<Course, Error> {
         if self.crashed {
-            return Err(Error::new(operation, path, Kind::Crashed));
+            return Err(asked.fails(Kind::Crashed));
         }
         if self.crash_at.is_some_and(|moment| moment <= self.operations) {
             self.crashed = true;
+            self.crashed_in = Some((asked.operation, asked.path.to_owned()));
             return Ok(Course::Dying);
         }
         self.operations += 1;
-        Ok(self.strike(operation, path).map_or(Course::Normal, Course::Struck))
+        Ok(self.strike(asked).map_or(Course::Normal, Course::Struck))
     }
 
-    fn strike(&mut self, operation: Operation, path: &Path) -> Option<Effect> {
-        self.faults.iter_mut().find_map(|fault| fault.strike(operation, path))
+    /// Starts a change that a fault can only make fail.
+    pub(super) fn begin_plain_change(&mut self, asked: &Asked<'_>) -> Result<Course, Error> {
+        match self.begin_change(asked)? {
+            Course::Struck(effect) => Err(asked.struck_by(effect)),
+            course => Ok(course),
+        }
+    }
+
+    /// Lets an operation take its time, and faults come on top of it; returns the one that decides
+    /// how it ends.
+    fn strike(&mut self, asked: &Asked<'_>) -> Option<Effect> {
+        self.busy = self.busy.saturating_add(pace::duration(asked));
+        let (mut beside, mut end) = (Vec::new(), None);
+        for fault in &mut self.faults {
+            // Of those that would decide, the oldest does, and the others have not seen it.
+            if end.is_some() && !fault.effect().is_beside() {
+                continue;
+            }
+            match fault.strike(asked.operation, asked.path) {
+                Some(effect) if effect.is_beside() => beside.push(effect),
+                Some(effect) => end = Some(effect),
+                None => {}
+            }
+        }
+        if let Some(lottery) = &mut self.lottery {
+            let file = asked.file.and_then(|id| self.inodes.get(&id));
+            let (more, drawn) = lottery.draw(asked, file.map_or(0, Inode::len));
+            beside.extend(more);
+            end = end.or(drawn);
+        }
+        for effect in beside {
+            self.suffer(effect, asked.file);
+        }
+        end
+    }
+
+    /// Carries out what comes on top of an operation.
+    fn suffer(&mut self, effect: Effect, file: Option<InodeId>) {
+        match effect {
+            Effect::Slow(nanoseconds) => self.busy = self.busy.saturating_add(nanoseconds),
+            Effect::Rot => {
+                if let Some(inode) = file.and_then(|id| self.inodes.get_mut(&id)) {
+                    inode.rot(&mut self.random);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A number for a handle that is opened now.
+    pub(super) fn next_handle(&mut self) -> u64 {
+        self.handles += 1;
+        self.handles
     }
 
     pub(super) fn next_order(&mut self) -> u64 {
@@ -138,136 +225,22 @@ impl State {
         self.order
     }
 
+    /// A new, empty file.
+    pub(super) fn new_inode(&mut self) -> InodeId {
+        self.next_inode += 1;
+        self.inodes.insert(self.next_inode, Inode::default());
+        self.next_inode
+    }
+
     /// The file behind a handle of this epoch, which keeps it alive.
     pub(super) fn inode(&mut self, id: InodeId) -> &mut Inode {
         self.inodes.get_mut(&id).expect("a file lives as long as a handle of its epoch")
     }
 
-    pub(super) fn open(&mut self, path: &Path, how: Open) -> Result<InodeId, Error> {
-        let existing = self.names.get(path).copied();
-        if existing.is_none() && how.create != Create::Existing {
-            return self.create(path);
-        }
-        self.begin_read(Operation::Open, path)?;
-        match existing {
-            None => Err(Error::new(Operation::Open, path, Kind::NotFound)),
-            Some(_) if how.create == Create::New => {
-                Err(Error::new(Operation::Open, path, Kind::Exists))
-            }
-            Some(id) => Ok(id),
-        }
-    }
-
-    fn create(&mut self, path: &Path) -> Result<InodeId, Error> {
-        let course = self.begin_change(Operation::Open, path)?;
-        if let Course::Struck(effect) = course {
-            return Err(error_of(effect, Operation::Open, path));
-        }
-        if !self.directories.contains(parent_of(path)) {
-            return Err(Error::new(Operation::Open, path, Kind::NotFound));
-        }
-        if self.directories.contains(path) {
-            return Err(Error::new(Operation::Open, path, Kind::Exists));
-        }
-        self.next_inode += 1;
-        let id = self.next_inode;
-        self.inodes.insert(id, Inode::default());
-        self.change_names(vec![(path.to_owned(), Some(id))]);
-        self.survived(course, Operation::Open, path)?;
-        Ok(id)
-    }
-
-    pub(super) fn create_dir(&mut self, path: &Path) -> Result<(), Error> {
-        let course = self.begin_change(Operation::CreateDir, path)?;
-        match course {
-            Course::Struck(effect) => return Err(error_of(effect, Operation::CreateDir, path)),
-            // Each of the parents may have come to be.
-            Course::Dying if self.random.below(2) == 0 => {}
-            _ => {
-                for dir in path.ancestors() {
-                    if self.names.contains_key(dir) {
-                        return Err(Error::new(Operation::CreateDir, path, Kind::Exists));
-                    }
-                    self.directories.insert(dir.to_owned());
-                }
-            }
-        }
-        self.survived(course, Operation::CreateDir, path)
-    }
-
-    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Error> {
-        let course = self.begin_change(Operation::Rename, from)?;
-        if let Course::Struck(effect) = course {
-            return Err(error_of(effect, Operation::Rename, from));
-        }
-        let id = self.names.get(from).copied();
-        let Some(id) = id.filter(|_| self.directories.contains(parent_of(to))) else {
-            return Err(Error::new(Operation::Rename, from, Kind::NotFound));
-        };
-        let replaced = self.names.get(to).copied();
-        if from != to {
-            self.change_names(vec![(from.to_owned(), None), (to.to_owned(), Some(id))]);
-        }
-        self.survived(course, Operation::Rename, from)?;
-        replaced.into_iter().for_each(|id| self.collect(id));
-        Ok(())
-    }
-
-    pub(super) fn remove(&mut self, path: &Path) -> Result<(), Error> {
-        let course = self.begin_change(Operation::Remove, path)?;
-        if let Course::Struck(effect) = course {
-            return Err(error_of(effect, Operation::Remove, path));
-        }
-        let Some(id) = self.names.get(path).copied() else {
-            return Err(Error::new(Operation::Remove, path, Kind::NotFound));
-        };
-        self.change_names(vec![(path.to_owned(), None)]);
-        self.survived(course, Operation::Remove, path)?;
-        self.collect(id);
-        Ok(())
-    }
-
-    pub(super) fn list(&mut self, dir: &Path) -> Result<Vec<String>, Error> {
-        self.begin_read(Operation::List, dir)?;
-        if !self.directories.contains(dir) {
-            return Err(Error::new(Operation::List, dir, Kind::NotFound));
-        }
-        let mut names: Vec<String> = (self.names.keys().chain(&self.directories))
-            .filter(|path| path.parent() == Some(dir))
-            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    pub(super) fn exists(&mut self, path: &Path) -> Result<bool, Error> {
-        self.begin_read(Operation::Exists, path)?;
-        Ok(self.names.contains_key(path) || self.directories.contains(path))
-    }
-
-    pub(super) fn sync_dir(&mut self, dir: &Path) -> Result<(), Error> {
-        let course = self.begin_change(Operation::SyncDir, dir)?;
-        match course {
-            Course::Struck(Effect::Lost) | Course::Dying => {
-                return self.survived(course, Operation::SyncDir, dir);
-            }
-            Course::Struck(effect) => return Err(error_of(effect, Operation::SyncDir, dir)),
-            Course::Normal => {}
-        }
-        if !self.directories.contains(dir) {
-            return Err(Error::new(Operation::SyncDir, dir, Kind::NotFound));
-        }
-        let steps = std::mem::take(&mut self.pending);
-        for step in steps {
-            if step.names.iter().any(|(name, _)| parent_of(name) == dir) {
-                self.settle(step);
-            } else {
-                self.pending.push(step);
-            }
-        }
-        let all: Vec<InodeId> = self.inodes.keys().copied().collect();
-        all.into_iter().for_each(|id| self.collect(id));
-        Ok(())
+    /// The file behind a handle, and the chance that decides about it.
+    pub(super) fn inode_and_random(&mut self, id: InodeId) -> (&mut Inode, &mut Random) {
+        let inode = self.inodes.get_mut(&id);
+        (inode.expect("a file lives as long as a handle of its epoch"), &mut self.random)
     }
 
     /// Bytes that all files together take.
@@ -278,86 +251,57 @@ impl State {
     /// Drops a file that no name and no handle leads to any more.
     pub(super) fn collect(&mut self, id: InodeId) {
         let held = self.inodes.get(&id).is_some_and(|inode| inode.handles > 0);
-        let pending = self.pending.iter().flat_map(|step| &step.names);
-        let named = self.names.values().chain(self.durable.values()).any(|other| *other == id)
-            || pending.into_iter().any(|(_, other)| *other == Some(id));
-        if !held && !named {
+        if !held && !self.names.lead_to(id) {
             self.inodes.remove(&id);
         }
     }
 
+    pub(super) fn collect_all(&mut self) {
+        let all: Vec<InodeId> = self.inodes.keys().copied().collect();
+        all.into_iter().for_each(|id| self.collect(id));
+    }
+
     /// The power fails and returns.
-    pub(super) fn recover(&mut self, seed: u64) {
+    pub(super) fn recover(&mut self, seed: u64) -> Survivors {
         let mut random = Random::new(seed);
-        let steps = self.pending.iter().map(|step| step.order);
         let contents = self.inodes.values().filter_map(Inode::oldest_pending);
-        let oldest = steps.chain(contents).min().unwrap_or(self.order);
+        let oldest = contents.chain(self.names.oldest_pending()).min().unwrap_or(self.order);
         let survival = Survival::choose(&mut random, oldest, self.order + 1);
-        for step in std::mem::take(&mut self.pending) {
-            if survival.spares(step.order, &mut random) {
-                self.settle(step);
-            }
-        }
-        self.names = self.durable.clone();
-        for inode in self.inodes.values_mut() {
-            inode.crash(&survival, &mut random);
+        let mut survivors = self.names.crash(&survival, &mut random);
+        let mut contents = Vec::new();
+        for (id, inode) in &mut self.inodes {
+            contents.push((*id, inode.crash(&survival, &mut random)));
         }
         self.random = random;
         self.faults.clear();
+        self.lottery = None;
         self.kill();
+        for (id, content) in contents {
+            survivors.count(content.pending, content.kept);
+            if self.inodes.contains_key(&id) {
+                survivors.digest([2, id, content.digest, 0]);
+            }
+        }
+        survivors
     }
 
     /// The process ends, and another one may start.
     pub(super) fn kill(&mut self) {
         self.epoch += 1;
         self.crashed = false;
+        self.crashed_in = None;
         self.crash_at = None;
         self.locks.clear();
-        self.inodes.values_mut().for_each(|inode| inode.handles = 0);
-        let all: Vec<InodeId> = self.inodes.keys().copied().collect();
-        all.into_iter().for_each(|id| self.collect(id));
-    }
-
-    /// Ends an operation: in an error if the power failed meanwhile.
-    pub(super) fn survived(
-        &self,
-        course: Course,
-        operation: Operation,
-        path: &Path,
-    ) -> Result<(), Error> {
-        match course {
-            Course::Dying => Err(Error::new(operation, path, Kind::Crashed)),
-            Course::Normal | Course::Struck(_) => Ok(()),
-        }
-    }
-
-    fn change_names(&mut self, names: Vec<(PathBuf, Option<InodeId>)>) {
-        let order = self.next_order();
-        for (name, id) in &names {
-            match id {
-                Some(id) => drop(self.names.insert(name.clone(), *id)),
-                None => drop(self.names.remove(name)),
-            }
-        }
-        self.pending.push(Step { order, names });
-    }
-
-    fn settle(&mut self, step: Step) {
-        for (name, id) in step.names {
-            match id {
-                Some(id) => drop(self.durable.insert(name, id)),
-                None => drop(self.durable.remove(&name)),
-            }
-        }
+        self.names.forget_directories();
+        self.inodes.values_mut().for_each(Inode::let_go);
+        self.collect_all();
     }
 }
 
-/// The error that a fault ends in.
-pub(super) fn error_of(effect: Effect, operation: Operation, path: &Path) -> Error {
-    let errno = if effect == Effect::Full { Errno::NOSPC } else { Errno::IO };
-    Error::from_io(operation, path, io::Error::from_raw_os_error(errno.raw_os_error()))
-}
-
-fn parent_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
+/// Ends a change: in an error if the power failed meanwhile.
+pub(super) fn survived(course: Course, asked: &Asked<'_>) -> Result<(), Error> {
+    match course {
+        Course::Dying => Err(asked.fails(Kind::Crashed)),
+        Course::Normal | Course::Struck(_) => Ok(()),
+    }
 }

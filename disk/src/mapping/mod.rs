@@ -1,43 +1,56 @@
-//! Memory maps, and the only `unsafe` code below the crates that use them.
+//! Memory maps, and what becomes of a process that reads a page that cannot be read.
 //!
 //! A [`Mapping`] is read-only for its holder, but not constant: the file below it is written. A
 //! reference promises that the bytes behind it do not change, so handing out a `&[u8]` is sound
 //! only while nobody rewrites those bytes. Only the crate that decides which pages are reused can
 //! know that, hence [`Mapping::slice`] is an `unsafe fn` whose contract that crate keeps.
 
-#![expect(unsafe_code, reason = "slices of mapped files cannot be had without")]
+#![expect(unsafe_code, reason = "slices of mapped files and signal handlers need it")]
+
+mod bus;
+mod registry;
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, memfd_create};
+
+pub use bus::report_bus_errors;
+
+use registry::Entry;
 
 /// A read-only view of a file in memory; see [`File::map`](crate::File::map).
 ///
 /// The address stays the same as long as the mapping or a clone of it lives.
 #[derive(Clone)]
 pub struct Mapping {
-    memory: Arc<MmapRaw>,
+    memory: Arc<Mapped>,
+}
+
+/// What all clones of a mapping share.
+struct Mapped {
+    /// Dropped before the memory is, as a field that comes earlier.
+    _entry: Option<Entry>,
+    raw: MmapRaw,
 }
 
 impl Mapping {
-    /// Maps the first `len` bytes of a real file.
-    pub(crate) fn of_file(file: &fs::File, len: u64) -> io::Result<Mapping> {
-        let raw = MmapOptions::new()
-            .len(address_space(len)?)
-            .no_reserve_swap()
-            .map_raw_read_only(file)?;
-        Ok(Mapping { memory: Arc::new(raw) })
+    /// Maps the first `len` bytes of the real file at `path`.
+    pub(crate) fn of_file(file: &fs::File, len: u64, path: &Path) -> io::Result<Mapping> {
+        let raw = map(file, len)?;
+        let entry = Entry::enter(raw.as_ptr() as usize, raw.len(), path);
+        Ok(Mapping { memory: Arc::new(Mapped { _entry: entry, raw }) })
     }
 
     /// The number of bytes of address space.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.memory.len() as u64
+        self.memory.raw.len() as u64
     }
 
     /// True if it maps nothing.
@@ -62,7 +75,7 @@ impl Mapping {
         // SAFETY: `check` has made sure that the range lies within the mapping, which lives as long
         // as `self`. The memory is readable and initialised (by the file, or zeros). That it does
         // not change while the slice lives is the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(start), len) }
+        unsafe { std::slice::from_raw_parts(self.memory.raw.as_ptr().add(start), len) }
     }
 
     /// Checks that a range lies within the mapping and returns its start.
@@ -96,8 +109,8 @@ impl Memory {
     pub(crate) fn reserve(len: u64) -> io::Result<Memory> {
         let file = fs::File::from(memfd_create("revd-disk-sim", MemfdFlags::CLOEXEC)?);
         file.set_len(len)?;
-        let mapping = Mapping::of_file(&file, len)?;
-        Ok(Memory { file, mapping })
+        let memory = Arc::new(Mapped { _entry: None, raw: map(&file, len)? });
+        Ok(Memory { file, mapping: Mapping { memory } })
     }
 
     /// A view of it.
@@ -118,12 +131,17 @@ impl Memory {
     }
 }
 
+fn map(file: &fs::File, len: u64) -> io::Result<MmapRaw> {
+    MmapOptions::new().len(address_space(len)?).no_reserve_swap().map_raw_read_only(file)
+}
+
 /// `len` as address space; a mapping of nothing takes one byte, since none cannot be mapped.
 fn address_space(len: u64) -> io::Result<usize> {
     usize::try_from(len.max(1)).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))
 }
 
 #[cfg(test)]
+#[cfg(not(miri))]
 mod tests {
     use super::*;
 
