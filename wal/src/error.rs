@@ -50,7 +50,7 @@ pub enum OpenError {
 }
 
 /// An operation on an open log that failed.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The disk refused. If [`Error::is_full`], the log is as it was before, and the same call may

@@ -18,6 +18,10 @@ pub(crate) const ENTRY_BYTES_MAX: usize = 64 << 20;
 /// once is bounded far below by the callers' own limits.
 pub(crate) const BATCH_BYTES_MAX: u64 = 1 << 30;
 
+/// No segment is begun at an index, batch or sequence above this one: however much is appended,
+/// no number overflows.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
 /// A segment's header takes its first block.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = BLOCK as u64;
 
@@ -32,8 +36,9 @@ const FIRST_BATCH_AT: usize = FIRST_INDEX_AT + 8;
 const CAPACITY_AT: usize = FIRST_BATCH_AT + 8;
 const FIRST_CHAIN_AT: usize = CAPACITY_AT + 8;
 const FLAGS_AT: usize = FIRST_CHAIN_AT + 4;
-pub(crate) const SEGMENT_HEADER_USED: usize = FLAGS_AT + 4;
-const _: () = assert!(SEGMENT_HEADER_USED == 80);
+const WRITTEN_AT: usize = FLAGS_AT + 4;
+pub(crate) const SEGMENT_HEADER_USED: usize = WRITTEN_AT + 8;
+const _: () = assert!(SEGMENT_HEADER_USED == 88);
 
 const ORIGIN: u32 = 1;
 const STALE: u32 = 2;
@@ -57,6 +62,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) origin: bool,
     /// What lies beyond the end of the log may be left from an earlier use of the file.
     pub(crate) stale: bool,
+    /// Up to here the file system had written blocks when the segment was begun.
+    pub(crate) written: u64,
 }
 
 /// Why the first block of a file is not the header of a segment.
@@ -66,6 +73,7 @@ pub(crate) enum HeaderFault {
     Version { found: u32 },
     Checksum { expected: u32, found: u32 },
     Flags { found: u32 },
+    Number { what: &'static str, found: u64 },
 }
 
 impl SegmentHeader {
@@ -82,6 +90,7 @@ impl SegmentHeader {
         put(block, CAPACITY_AT, &self.capacity.to_le_bytes());
         put(block, FIRST_CHAIN_AT, &self.first_chain.to_le_bytes());
         put(block, FLAGS_AT, &flags.to_le_bytes());
+        put(block, WRITTEN_AT, &self.written.to_le_bytes());
         let checksum = segment_checksum(block);
         put(block, HEADER_CHECKSUM_AT, &checksum.to_le_bytes());
     }
@@ -106,7 +115,7 @@ impl SegmentHeader {
         }
         let mut owner = [0; 16];
         owner.copy_from_slice(&block[OWNER_AT..SEQUENCE_AT]);
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             owner,
             sequence: u64_at(block, SEQUENCE_AT),
             salt: u64_at(block, SALT_AT),
@@ -116,7 +125,29 @@ impl SegmentHeader {
             first_chain: u32_at(block, FIRST_CHAIN_AT),
             origin: flags & ORIGIN != 0,
             stale: flags & STALE != 0,
-        })
+            written: u64_at(block, WRITTEN_AT),
+        };
+        header.check_numbers()?;
+        Ok(header)
+    }
+
+    /// The checksum says who wrote the numbers, not that they make sense.
+    fn check_numbers(&self) -> Result<(), HeaderFault> {
+        let counted = [
+            ("number of the segment", self.sequence),
+            ("first index", self.first_index),
+            ("first batch", self.first_batch),
+        ];
+        for (what, found) in counted {
+            if found == 0 || found > NUMBER_MAX {
+                return Err(HeaderFault::Number { what, found });
+            }
+        }
+        let (found, least) = (self.capacity, SEGMENT_HEADER_BYTES + BLOCK as u64);
+        if found < least || found > NUMBER_MAX || !found.is_multiple_of(BLOCK as u64) {
+            return Err(HeaderFault::Number { what: "capacity", found });
+        }
+        Ok(())
     }
 }
 
@@ -213,8 +244,8 @@ impl BatchHeader {
         };
         counted
             && self.bytes <= BATCH_BYTES_MAX
-            && self.first.checked_add(u64::from(self.count)).is_some()
-            && self.batch < u64::MAX
+            && (1..=2 * NUMBER_MAX).contains(&self.first)
+            && self.batch <= 2 * NUMBER_MAX
     }
 
     /// The length in the file, up to the block at which the next batch starts.
@@ -228,15 +259,56 @@ impl BatchHeader {
     }
 }
 
-/// A batch ends at the end of a block.
+/// A batch ends at the end of a block, with its footer.
 pub(crate) fn padded(bytes: u64) -> u64 {
-    bytes.next_multiple_of(BLOCK as u64)
+    (bytes + FOOTER_BYTES as u64).next_multiple_of(BLOCK as u64)
 }
 
 fn batch_checksum(bytes: &[u8; BATCH_HEADER_BYTES], salt: u64) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&salt.to_le_bytes());
     hasher.update(&bytes[KIND_AT..]);
+    hasher.finalize()
+}
+
+const FOOTER_CHECKSUM_AT: usize = 0;
+const BLOCKS_AT: usize = FOOTER_CHECKSUM_AT + 4;
+const FOOTER_BATCH_AT: usize = BLOCKS_AT + 4;
+pub(crate) const FOOTER_BYTES: usize = FOOTER_BATCH_AT + 8;
+const _: () = assert!(FOOTER_BYTES == 16);
+
+/// The last bytes of a batch, at the end of its last block: a second witness that there was a
+/// batch, for the case that the block with its header is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    /// The number of blocks that the batch takes.
+    pub(crate) blocks: u32,
+    /// The number of the batch.
+    pub(crate) batch: u64,
+}
+
+impl Footer {
+    pub(crate) fn encode(&self, salt: u64) -> [u8; FOOTER_BYTES] {
+        let mut bytes = [0; FOOTER_BYTES];
+        put(&mut bytes, BLOCKS_AT, &self.blocks.to_le_bytes());
+        put(&mut bytes, FOOTER_BATCH_AT, &self.batch.to_le_bytes());
+        let checksum = footer_checksum(&bytes, salt);
+        put(&mut bytes, FOOTER_CHECKSUM_AT, &checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a footer that was written with `salt`. `None` for everything else.
+    pub(crate) fn decode(bytes: &[u8; FOOTER_BYTES], salt: u64) -> Option<Footer> {
+        let (blocks, batch) = (u32_at(bytes, BLOCKS_AT), u64_at(bytes, FOOTER_BATCH_AT));
+        let right = || u32_at(bytes, FOOTER_CHECKSUM_AT) == footer_checksum(bytes, salt);
+        (blocks > 0 && batch <= 2 * NUMBER_MAX && right()).then_some(Footer { blocks, batch })
+    }
+}
+
+fn footer_checksum(bytes: &[u8; FOOTER_BYTES], salt: u64) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(&salt.to_le_bytes());
+    hasher.update(&bytes[BLOCKS_AT..]);
     hasher.finalize()
 }
 
@@ -255,21 +327,14 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// The header of the frame of `payload`; `chain` is the checksum before it.
-    pub(crate) fn encode(
-        index: u64,
-        payload: &[u8],
-        chain: u32,
-    ) -> ([u8; FRAME_HEADER_BYTES], u32) {
-        let length = u32::try_from(payload.len()).expect("an entry's length was checked");
+    /// The header of the frame of `entry`.
+    pub(crate) fn encode(index: u64, entry: &[u8], checksum: u32) -> [u8; FRAME_HEADER_BYTES] {
+        let length = u32::try_from(entry.len()).expect("an entry's length was checked");
         let mut bytes = [0; FRAME_HEADER_BYTES];
+        put(&mut bytes, FRAME_CHECKSUM_AT, &checksum.to_le_bytes());
         put(&mut bytes, LENGTH_AT, &length.to_le_bytes());
         put(&mut bytes, INDEX_AT, &index.to_le_bytes());
-        let mut hasher = FrameHeader::hasher(&bytes, chain);
-        hasher.update(payload);
-        let checksum = hasher.finalize();
-        put(&mut bytes, FRAME_CHECKSUM_AT, &checksum.to_le_bytes());
-        (bytes, checksum)
+        bytes
     }
 
     /// Reads a frame's header. Whether it is one, only its checksum can tell.
@@ -281,12 +346,33 @@ impl FrameHeader {
         }
     }
 
-    /// The checksum of the frame up to its payload.
-    pub(crate) fn hasher(bytes: &[u8; FRAME_HEADER_BYTES], chain: u32) -> Hasher {
-        let mut hasher = Hasher::new_with_initial(chain);
-        hasher.update(&bytes[LENGTH_AT..]);
-        hasher
+    /// Reads the header at the start of a frame of our own making.
+    pub(crate) fn of(frame: &[u8]) -> FrameHeader {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        bytes.copy_from_slice(&frame[..FRAME_HEADER_BYTES]);
+        FrameHeader::decode(&bytes)
     }
+}
+
+/// The checksum of the frame of `entry`, with the checksum before it.
+///
+/// The length needs no part in it: another one would be a sum of other bytes. Nor does the index,
+/// which is known wherever a frame is read. The sums of several entries do not wait for each other,
+/// as they would if each went on from the last.
+pub(crate) fn frame_checksum(entry: &[u8], chain: u32) -> u32 {
+    chained(crc32fast::hash(entry), chain)
+}
+
+/// The checksum of a frame, from the sum of its entry and the checksum before it. For each sum,
+/// different checksums before it give different results, since the factor is odd.
+pub(crate) fn chained(sum: u32, chain: u32) -> u32 {
+    sum ^ chain.wrapping_mul(0x9e37_79b1)
+}
+
+/// Writes index and checksum into the header of a frame.
+pub(crate) fn seal_frame(header: &mut [u8], index: u64, checksum: u32) {
+    put(header, FRAME_CHECKSUM_AT, &checksum.to_le_bytes());
+    put(header, INDEX_AT, &index.to_le_bytes());
 }
 
 fn put(target: &mut [u8], at: usize, bytes: &[u8]) {
@@ -313,12 +399,14 @@ mod tests {
     proptest! {
         #[test]
         fn segment_headers_are_read_as_written(
-            owner: [u8; 16], numbers: [u64; 5], first_chain: u32, origin: bool, stale: bool,
+            owner: [u8; 16], counted in prop::array::uniform3(1..=NUMBER_MAX), salt: u64,
+            capacity in 2..1_u64 << 40, written: u64, first_chain: u32, origin: bool, stale: bool,
         ) {
-            let [sequence, salt, first_index, first_batch, capacity] = numbers;
+            let [sequence, first_index, first_batch] = counted;
+            let capacity = capacity * BLOCK as u64;
             let header = SegmentHeader {
                 owner, sequence, salt, first_index, first_batch, capacity, first_chain, origin,
-                stale,
+                stale, written,
             };
             let mut block = [0; SEGMENT_HEADER_USED];
             header.encode(&mut block);
@@ -327,7 +415,7 @@ mod tests {
 
         #[test]
         fn batch_headers_are_read_with_their_salt_only(
-            batch in 0..u64::MAX, first in 0..u64::MAX / 2, count in 1..1000_u32, chain: u32,
+            batch in 0..NUMBER_MAX, first in 1..NUMBER_MAX, count in 1..1000_u32, chain: u32,
             salt: u64, other: u64,
         ) {
             let bytes = BATCH_HEADER_BYTES as u64 + u64::from(count) * 20;
@@ -341,7 +429,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_no_header(block: [[u8; 20]; 4], salt: u64) {
+        fn arbitrary_bytes_are_no_header(block: [[u8; 22]; 4], salt: u64) {
             let mut bytes = [0; SEGMENT_HEADER_USED];
             bytes.copy_from_slice(block.as_flattened());
             prop_assert!(SegmentHeader::decode(&bytes).is_err());
@@ -359,10 +447,11 @@ mod tests {
             salt: 2,
             first_index: 3,
             first_batch: 4,
-            capacity: 5,
+            capacity: 8192,
             first_chain: 6,
             origin: true,
             stale: false,
+            written: 7,
         };
         let mut block = [0; SEGMENT_HEADER_USED];
         header.encode(&mut block);

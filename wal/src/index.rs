@@ -71,6 +71,11 @@ impl Index {
         self.segments.back().expect("a log has a segment")
     }
 
+    /// Bytes of the disk that the segments take.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.capacity()).sum()
+    }
+
     /// Takes note of a durable batch at `offset` of the segment `sequence`.
     pub(crate) fn record(&mut self, header: &BatchHeader, sequence: u64, offset: u64) {
         match header.kind {

@@ -55,6 +55,7 @@ mod walk;
 mod window;
 
 mod append;
+mod group;
 mod index;
 mod pool;
 mod segment;
@@ -63,6 +64,7 @@ mod wal;
 mod inspect;
 mod recover;
 mod replay;
+mod sealed;
 
 mod error;
 mod options;

@@ -3,6 +3,8 @@
 use revd_disk::BLOCK;
 use thiserror::Error;
 
+use crate::format::NUMBER_MAX;
+
 /// How a log is kept. Start from [`Options::default`] and change what you need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,7 +18,7 @@ pub struct Options {
     /// Where salts are drawn from; best a number by chance. Salts tell what is left in recycled
     /// files from what was just written. Default: 0.
     pub salt_seed: u64,
-    /// Index of the first entry of a new log. Ignored if there is a log. Default: 1.
+    /// Index of the first entry of a new log, at most 2^62. Ignored if there is a log. Default: 1.
     pub first_index: u64,
     /// How many released segments are kept for reuse; more are removed. Default: 2.
     pub spares_max: usize,
@@ -53,7 +55,7 @@ impl Options {
         {
             return Err(InvalidOptions::SegmentBytes { found: self.segment_bytes });
         }
-        if self.first_index == 0 {
+        if self.first_index == 0 || self.first_index > NUMBER_MAX {
             return Err(InvalidOptions::FirstIndex);
         }
         Ok(())
@@ -70,8 +72,9 @@ pub enum InvalidOptions {
         /// The size that was asked for.
         found: u64,
     },
-    /// Entries are counted from 1, so that an empty log has a last index.
-    #[error("the first index of a log cannot be 0")]
+    /// Entries are counted from 1, so that an empty log has a last index, and begin at 2^62 at
+    /// most, so that no index overflows.
+    #[error("the first index of a log lies between 1 and {NUMBER_MAX}")]
     FirstIndex,
 }
 

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use revd_disk::{Access, BLOCK, Buffer, Disk, Error as DiskError, File, Open};
+use revd_disk::{Access, BLOCK, Buffer, Disk, Error as DiskError, File, Open, Operation};
 
+use crate::append::HUGE_PAGE_BYTES;
 use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, padded};
 use crate::options::Options;
 use crate::segment::{Segment, segment_name, spare_name};
@@ -13,7 +14,7 @@ use crate::walk::Joint;
 
 /// How much upkeep writes at a time. An append that has caught up with the zeros waits for one
 /// such write at most.
-const FILL_STEP: u64 = 256 << 10;
+const FILL_STEP: u64 = 1 << 20;
 
 /// Prepares the files of coming segments and takes back those of released ones.
 ///
@@ -129,18 +130,31 @@ impl Pool {
             first_chain: joint.chain,
             origin,
             stale: spare.stale,
+            written: spare.filled,
         };
-        let mut block = Buffer::zeroed(BLOCK);
+        // In a file that was used before, a block of zeros behind it: that there is no batch yet
+        // must be seen.
+        let mut block = Buffer::zeroed(if spare.stale { 2 * BLOCK } else { BLOCK });
         header.encode(&mut block);
         let written = spare
             .file
             .write_at(&block, 0)
             .and_then(|()| if spare.file.is_direct() { Ok(()) } else { spare.file.sync_data() });
         if let Err(error) = written {
-            self.put_back(spare);
+            if leaves_file_usable(&error) {
+                self.put_back(spare);
+            } else {
+                self.discard(&spare);
+            }
             return Err(error);
         }
         Ok((header, spare))
+    }
+
+    /// Gives up a spare file whose handle is poisoned. It is no segment: if it stays, the next open
+    /// deals with it.
+    fn discard(&self, spare: &Spare) {
+        let _ = self.disk.remove(&spare.path);
     }
 
     fn put_back(&mut self, spare: Spare) {
@@ -184,25 +198,24 @@ impl Pool {
     /// Takes the oldest retired segment off the disk, or keeps its file as a spare. False if there
     /// is none.
     pub(crate) fn dispose_one(&mut self) -> Result<bool, DiskError> {
-        let Some(segment) = self.retired.front() else {
+        let Some(mut segment) = self.retired.pop_front() else {
             return Ok(false);
         };
-        // A reader that is under way keeps the file from being overwritten, not from leaving.
-        let unread = Arc::strong_count(segment) == 1;
-        let recycle = unread
-            && self.spares.len() < self.options.spares_max
+        let wanted = self.spares.len() < self.options.spares_max
             && segment.capacity() == self.options.segment_bytes;
-        let segment = Arc::clone(segment);
-        if recycle {
-            self.recycle(&segment)?;
-        } else {
-            self.remove(&segment)?;
+        // A reader that is under way keeps the file from being overwritten, not from leaving.
+        let disposed = match Arc::get_mut(&mut segment) {
+            Some(unread) if wanted => self.recycle(unread),
+            _ => self.remove(&segment),
+        };
+        if disposed.is_err() {
+            self.retired.push_front(segment);
         }
-        self.retired.pop_front();
-        Ok(true)
+        disposed.map(|()| true)
     }
 
-    fn recycle(&mut self, segment: &Segment) -> Result<(), DiskError> {
+    /// Makes a spare of a segment that is borrowed by nobody else, not even by a reader.
+    fn recycle(&mut self, segment: &mut Segment) -> Result<(), DiskError> {
         let path = self.dir.join(spare_name(self.next_spare));
         match self.disk.rename(segment.path(), &path) {
             // An earlier attempt came so far, if not further; the next open finds the file.
@@ -229,7 +242,7 @@ impl Pool {
     /// Writes zeros ahead of the log's end, and prepares the next segment when its turn is near:
     /// one step. False if nothing was due.
     ///
-    /// Nothing depends on the zeros but speed, and the verdict on a clean end in a new file.
+    /// Nothing depends on the zeros but speed.
     pub(crate) fn fill_one(&mut self, active: &Segment) -> Result<bool, DiskError> {
         let wanted = active.end() + self.options.fill_ahead_bytes;
         if active.filled() < wanted.min(active.capacity()) {
@@ -250,19 +263,48 @@ impl Pool {
             return Ok(false);
         }
         let (file, from, capacity) = (Arc::clone(&spare.file), spare.filled, spare.capacity);
-        let filled = self.fill(&file, from, capacity)?;
-        self.spares[0].filled = filled;
-        Ok(true)
+        match self.fill(&file, from, capacity) {
+            Ok(filled) => {
+                self.spares[0].filled = filled;
+                Ok(true)
+            }
+            Err(error) => {
+                if !leaves_file_usable(&error)
+                    && let Some(spare) = self.spares.pop_front()
+                {
+                    self.discard(&spare);
+                }
+                Err(error)
+            }
+        }
     }
 
     fn fill(&mut self, file: &Arc<dyn File>, from: u64, capacity: u64) -> Result<u64, DiskError> {
         let len = FILL_STEP.min(capacity - from) as usize;
         if self.zeros.len() < len {
-            self.zeros = Buffer::zeroed(FILL_STEP as usize);
+            self.zeros = zeros(len);
         }
-        file.write_at(&self.zeros[..len], from)?;
+        file.write_unsynced_at(&self.zeros[..len], from)?;
+        // That the blocks are written now is part of the file's metadata: an append into them would
+        // have to wait for the journal.
+        file.sync_data()?;
         Ok(from + len as u64)
     }
+}
+
+/// True if the file of a write that failed can be used all the same. A write that finds the disk
+/// full leaves nothing behind that matters; a sync that finds it so has lost something.
+pub(crate) fn leaves_file_usable(error: &DiskError) -> bool {
+    error.is_full() && error.operation() == Operation::Write
+}
+
+/// At least `len` zeros, in huge pages if it is a whole step.
+fn zeros(len: usize) -> Buffer {
+    let len = if len as u64 == FILL_STEP { HUGE_PAGE_BYTES } else { len };
+    let mut zeros = Buffer::zeroed(len);
+    // Memory that was never written to is all the same small page.
+    zeros.fill(0);
+    zeros
 }
 
 /// Spreads a number over all bits (the finalizer of SplitMix64).

@@ -1,12 +1,14 @@
 //! Opening a log: what is there, how it ends, and whether to believe it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use revd_disk::{Access, Disk, Error as DiskError, Open};
+use revd_disk::{Access, Buffer, Disk, Error as DiskError, File, Open};
 
 use crate::error::OpenError;
+use crate::format::NUMBER_MAX;
 use crate::index::Index;
 use crate::options::Options;
 use crate::pool::{Pool, Spare};
@@ -83,15 +85,20 @@ pub(crate) fn recover(
         return create(disk, dir, options, listing);
     }
     let mut index = Index::new(listing.segments.clone());
-    let mut batches = 0;
+    let (mut batches, mut last) = (0, 0..0);
     let (joint, end) = read_segments(&listing.segments, &mut |segment, found, offset| {
         if let Found::Batch(header) = found {
             index.record(header, segment.sequence(), offset);
             batches += 1;
+            last = offset..offset + header.padded();
         }
     })?;
+    let active = index.active();
+    if last.end == active.end() {
+        write_again(active.file().as_ref(), last)?;
+    }
     // For the same reason: what was read may be in memory only.
-    index.active().file().sync_data()?;
+    active.file().sync_data()?;
     let pool = collect_pool(disk, dir, options, &listing)?;
     let segments = listing.segments.len();
     let (first, last) = (index.first(), index.next - 1);
@@ -171,6 +178,28 @@ impl Listing {
     }
 }
 
+/// A longer batch may have been written in several pieces with one sync.
+const ONE_WRITE_MAX: u64 = 64 << 10;
+
+/// How much of the last batch is in memory at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Writes the last batch of the log once more, byte for byte. An earlier process may have failed to
+/// sync it, upon which a page cache may go on showing it, and later syncs leave it out.
+///
+/// A batch that one direct write made durable is what the medium holds, and is left alone.
+fn write_again(file: &dyn File, batch: Range<u64>) -> Result<(), DiskError> {
+    if file.is_direct() && batch.end - batch.start <= ONE_WRITE_MAX {
+        return Ok(());
+    }
+    for at in batch.clone().step_by(PIECE_BYTES as usize) {
+        let mut piece = Buffer::zeroed(PIECE_BYTES.min(batch.end - at) as usize);
+        file.read_exact_at(&mut piece, at)?;
+        file.write_at(&piece, at)?;
+    }
+    Ok(())
+}
+
 /// Makes a log whose first segment is its origin.
 fn create(
     disk: Arc<dyn Disk>,
@@ -205,13 +234,15 @@ fn collect_pool(
         let path = dir.join(spare_name(number));
         let capacity = options.segment_bytes;
         let file = disk.open(&path, Open::existing(Access::Direct))?;
-        if spares.len() < options.spares_max && file.len()? == capacity {
+        let is_ours = number <= NUMBER_MAX;
+        if is_ours && spares.len() < options.spares_max && file.len()? == capacity {
             // Nobody knows what it holds, or how much of it was ever written.
             spares.push_back(Spare { path, file, capacity, filled: 0, stale: true });
         } else {
             disk.remove(&path)?;
         }
     }
-    let next_spare = listing.spares.iter().max().map_or(0, |number| number + 1);
+    let ours = listing.spares.iter().filter(|number| **number <= NUMBER_MAX);
+    let next_spare = ours.max().map_or(0, |number| number + 1);
     Ok(Pool::new(disk, dir.to_owned(), options, spares, next_spare))
 }

@@ -6,23 +6,29 @@ use std::sync::Arc;
 use revd_disk::Error as DiskError;
 
 use crate::error::{Corruption, Error};
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader, BatchKind};
+use crate::format::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, FRAME_HEADER_BYTES, padded};
 use crate::index::Point;
+use crate::sealed::Sealed;
 use crate::segment::Segment;
-use crate::walk::Frame;
+use crate::walk::{check_frame, frame_len};
 use crate::window::Window;
 
 /// The entries of a log from an index on, as they were when the replay began.
 ///
-/// It holds one window of the log and one entry in memory at a time. Segments that are released
-/// meanwhile stay readable until it is dropped. After an error it ends.
+/// [`Replay::next_entry`] lends each entry where it lies; as an iterator it gives them as values of
+/// their own. Sealed segments are read from a mapping, one at a time; of the newest one, a window
+/// and the longest entry are held in memory. Segments that are released meanwhile stay readable
+/// until it is dropped. After an error it ends.
 #[derive(Debug)]
 pub struct Replay {
     /// Those that hold entries which have not been read.
     segments: VecDeque<Arc<Segment>>,
     /// The places at which to read on, the next one in front.
     points: VecDeque<Point>,
-    window: Window,
+    source: Source,
+    /// The segment that the source is of; 0 before the first.
+    entered: u64,
+    how: How,
     /// Where the next frame is.
     place: Place,
     /// The index of the entry to return next; entries before it are read over.
@@ -31,133 +37,208 @@ pub struct Replay {
     end: u64,
 }
 
+/// How entries are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How {
+    /// So many bytes at a time, where it is done by reading.
+    pub(crate) window: usize,
+    /// Sealed segments may be mapped, which pays if many entries are read.
+    pub(crate) mapped: bool,
+}
+
+/// Where bytes come from.
+#[derive(Debug)]
+enum Source {
+    Window(Window),
+    Sealed(Sealed),
+}
+
+impl Source {
+    /// The `len` bytes at `offset`, or fewer at the end.
+    fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8], DiskError> {
+        match self {
+            Source::Window(window) => window.bytes(offset, len),
+            Source::Sealed(sealed) => Ok(sealed.bytes(offset, len)),
+        }
+    }
+
+    /// The frame at a place, unless there is none.
+    fn frame(&mut self, place: &Place) -> Result<Option<&[u8]>, DiskError> {
+        let Place { offset, index, end, .. } = *place;
+        let room = end - offset;
+        match self {
+            Source::Window(window) => {
+                let header = window.bytes(offset, FRAME_HEADER_BYTES)?;
+                let Some(len) = frame_len(header, index, room) else {
+                    return Ok(None);
+                };
+                let frame = window.bytes(offset, len)?;
+                Ok((frame.len() == len).then_some(frame))
+            }
+            Source::Sealed(sealed) => {
+                let rest = sealed.bytes(offset, usize::try_from(room).unwrap_or(usize::MAX));
+                Ok(frame_len(rest, index, rest.len() as u64).map(|len| &rest[..len]))
+            }
+        }
+    }
+}
+
 /// A place between two frames.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// The index of the next entry.
     index: u64,
     offset: u64,
-    /// Where the batch began, for messages.
+    /// Where the batch began.
     batch: u64,
-    /// Where it ends; the next one begins at the block that follows.
+    /// Where it ends.
     end: u64,
     /// The last checksum.
     chain: u32,
+    /// The entry with this index is not here, but at the next point.
+    until: u64,
+}
+
+impl Place {
+    /// Checks the frame that was found here and goes behind it; returns its entry.
+    fn go_behind<'a>(
+        &mut self,
+        segment: &Segment,
+        frame: Option<&'a [u8]>,
+    ) -> Result<&'a [u8], Error> {
+        let corruption = |what| segment.corruption(self.batch, what, self.index, 0);
+        let frame = frame.ok_or_else(|| corruption("frame of entry"))?;
+        let Some(checksum) = check_frame(frame, frame.len(), self.chain) else {
+            return Err(corruption("checksum of entry").into());
+        };
+        self.offset += frame.len() as u64;
+        self.index += 1;
+        self.chain = checksum;
+        Ok(&frame[FRAME_HEADER_BYTES..])
+    }
 }
 
 impl Replay {
-    /// A replay of `[first, end)`, which the points and segments cover.
+    /// A replay of `[first, end)`, which the points and segments cover. The last segment may be the
+    /// one that is being written.
     pub(crate) fn new(
         segments: VecDeque<Arc<Segment>>,
         points: VecDeque<Point>,
         first: u64,
         end: u64,
-        window: usize,
+        how: How,
     ) -> Replay {
         let file = segments.front().expect("a log has a segment").file().clone();
-        let place = Place { index: 0, offset: 0, batch: 0, end: 0, chain: 0 };
-        let window = Window::new(file, window);
-        Replay { segments, points, window, place, wanted: first, end }
+        let place = Place { index: 0, offset: 0, batch: 0, end: 0, chain: 0, until: 0 };
+        let source = Source::Window(Window::new(file, how.window));
+        Replay { segments, points, source, entered: 0, how, place, wanted: first, end }
     }
 
-    /// The length of the next entry, without reading it; `None` at the end.
-    pub(crate) fn peek(&mut self) -> Result<Option<usize>, Error> {
-        Ok(self.seek()?.map(|frame| frame.header.length as usize))
-    }
-
-    fn read(&mut self) -> Result<Option<(u64, Vec<u8>)>, Error> {
-        let Some(frame) = self.seek()? else {
-            return Ok(None);
-        };
-        // The length was found to lie within a batch whose own checksum is right.
-        let mut payload = vec![0; frame.header.length as usize];
-        self.check(&frame, &mut payload)?;
-        Ok(Some((frame.header.index, payload)))
-    }
-
-    /// Goes to the frame of the next entry that is wanted.
-    fn seek(&mut self) -> Result<Option<Frame>, Error> {
+    /// The next entry with its index, where it lies; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if what is read is not what was written; [`Error::Disk`] if the medium
+    /// refuses.
+    pub fn next_entry(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
         if self.wanted >= self.end {
             return Ok(None);
         }
-        // Entries before the wanted one are checked too: its checksum goes on from theirs.
-        let mut skipped = Vec::new();
+        let index = self.wanted;
+        self.wanted = self.end;
+        self.seek(index)?;
+        let frame = self.source.frame(&self.place)?;
+        let entry = self.place.go_behind(&self.segments[0], frame)?;
+        self.wanted = index + 1;
+        Ok(Some((index, entry)))
+    }
+
+    /// The length of the next entry; `None` at the end.
+    pub(crate) fn peek(&mut self) -> Result<Option<usize>, Error> {
+        if self.wanted >= self.end {
+            return Ok(None);
+        }
+        self.seek(self.wanted)?;
+        let frame = self.source.frame(&self.place)?;
+        Ok(frame.map(|frame| frame.len() - FRAME_HEADER_BYTES))
+    }
+
+    /// Goes to the frame of entry `index`.
+    fn seek(&mut self, index: u64) -> Result<(), Error> {
         loop {
-            let frame = self.frame()?;
-            if frame.header.index == self.wanted {
-                return Ok(Some(frame));
+            if self.place.index == self.place.until || self.place.offset == self.place.end {
+                self.enter()?;
             }
-            skipped.resize(frame.header.length as usize, 0);
-            self.check(&frame, &mut skipped)?;
+            if self.place.index == index {
+                return Ok(());
+            }
+            // Entries before the wanted one are checked too: its checksum goes on from theirs.
+            let frame = self.source.frame(&self.place)?;
+            self.place.go_behind(&self.segments[0], frame)?;
         }
     }
 
-    /// The header of the next frame, wherever that is.
-    fn frame(&mut self) -> Result<Frame, Error> {
-        let begins = self
-            .points
-            .front()
-            .filter(|point| self.place.end == 0 || point.index == self.place.index);
-        if let Some(&point) = begins {
-            self.points.pop_front();
-            self.enter_segment(point.sequence);
-            self.enter_batch(point.offset, point.index)?;
-        } else if self.place.offset == self.place.end {
-            let next = crate::format::padded(self.place.end);
-            self.enter_batch(next, self.place.index)?;
+    /// Goes to the next batch, wherever that is.
+    fn enter(&mut self) -> Result<(), Error> {
+        let Place { index, batch, end, until, .. } = self.place;
+        if index != until {
+            return self.enter_batch(batch + padded(end - batch), index);
         }
-        let Place { offset, end, index, chain, .. } = self.place;
-        let frame = Frame::read(&mut self.window, offset, end, index, chain)?;
-        frame.ok_or_else(|| self.corruption("frame of entry", index).into())
-    }
-
-    /// Reads an entry, checks it and goes on behind it.
-    fn check(&mut self, frame: &Frame, payload: &mut [u8]) -> Result<(), Error> {
-        read_range(&mut self.window, frame.payload.start, payload)?;
-        let mut hasher = frame.hasher.clone();
-        hasher.update(payload);
-        let chain = hasher.finalize();
-        if chain != frame.header.checksum {
-            return Err(self.corruption("checksum of entry", frame.header.index).into());
-        }
-        self.place.offset = frame.payload.end;
-        self.place.index += 1;
-        self.place.chain = chain;
-        Ok(())
+        let Some(point) = self.points.pop_front() else {
+            return Err(self.corruption(batch, "place of entry", index).into());
+        };
+        self.enter_segment(point.sequence);
+        self.place.until = self.points.front().map_or(u64::MAX, |point| point.index);
+        self.enter_batch(point.offset, point.index)
     }
 
     fn enter_segment(&mut self, sequence: u64) {
-        let front = |segments: &VecDeque<Arc<Segment>>| segments[0].sequence();
-        let before = front(&self.segments);
-        while front(&self.segments) < sequence {
+        if self.entered == sequence {
+            return;
+        }
+        self.entered = sequence;
+        while self.segments[0].sequence() < sequence {
             self.segments.pop_front();
         }
-        if before != sequence {
-            self.window.change_file(self.segments[0].file().clone());
+        let segment = &self.segments[0];
+        // The last one was the newest when the replay began, and may be being written.
+        if self.how.mapped && self.segments.len() > 1 {
+            // If it cannot be mapped, it can still be read.
+            if let Ok(sealed) = Sealed::map(Arc::clone(segment)) {
+                self.source = Source::Sealed(sealed);
+                return;
+            }
+        }
+        match &mut self.source {
+            Source::Window(window) => window.change_file(segment.file().clone()),
+            Source::Sealed(_) => {
+                let window = Window::new(segment.file().clone(), self.how.window);
+                self.source = Source::Window(window);
+            }
         }
     }
 
     fn enter_batch(&mut self, offset: u64, index: u64) -> Result<(), Error> {
-        self.place.batch = offset;
-        let bytes = self.window.array::<BATCH_HEADER_BYTES>(offset)?;
-        let header = bytes.and_then(|bytes| BatchHeader::decode(&bytes, self.segments[0].salt()));
+        let salt = self.segments[0].salt();
+        let bytes = self.source.bytes(offset, BATCH_HEADER_BYTES)?.first_chunk();
+        let header = bytes.and_then(|bytes| BatchHeader::decode(bytes, salt));
         match header {
             Some((header, chain)) if header.kind == BatchKind::Entries && header.first == index => {
                 let (batch, end) = (offset, offset + header.bytes);
                 let offset = offset + BATCH_HEADER_BYTES as u64;
-                self.place = Place { index, offset, batch, end, chain };
+                self.place = Place { index, offset, batch, end, chain, until: self.place.until };
                 Ok(())
             }
             Some((header, _)) => {
                 let what = "index of the first entry";
                 Err(self.segments[0].corruption(offset, what, index, header.first).into())
             }
-            None => Err(self.corruption("header of the batch of entry", index).into()),
+            None => Err(self.corruption(offset, "header of the batch of entry", index).into()),
         }
     }
 
-    fn corruption(&self, what: &'static str, index: u64) -> Corruption {
-        self.segments[0].corruption(self.place.batch, what, index, 0)
+    fn corruption(&self, offset: u64, what: &'static str, index: u64) -> Corruption {
+        self.segments[0].corruption(offset, what, index, 0)
     }
 }
 
@@ -165,29 +246,9 @@ impl Iterator for Replay {
     type Item = Result<(u64, Vec<u8>), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let read = self.read();
-        self.wanted = if read.is_ok() { self.wanted + 1 } else { self.end };
-        read.transpose()
+        match self.next_entry() {
+            Ok(entry) => entry.map(|(index, entry)| Ok((index, entry.to_vec()))),
+            Err(error) => Some(Err(error)),
+        }
     }
-}
-
-/// Reads a range through the window if it is there already, or past it if it is long.
-fn read_range(window: &mut Window, offset: u64, target: &mut [u8]) -> Result<(), DiskError> {
-    let buffered = window.buffered(offset, target.len());
-    let (done, rest) = target.split_at_mut(buffered.len());
-    done.copy_from_slice(buffered);
-    let offset = offset + done.len() as u64;
-    if rest.is_empty() {
-        return Ok(());
-    }
-    if rest.len() > window.size() / 2 {
-        return window.file().read_exact_at(rest, offset);
-    }
-    let bytes = window.bytes(offset, rest.len())?;
-    if bytes.len() < rest.len() {
-        let end = offset + bytes.len() as u64;
-        return Err(window.file().unexpected_end(end));
-    }
-    rest.copy_from_slice(bytes);
-    Ok(())
 }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use revd_disk::{Access, Disk, File, Open};
+use revd_disk::{Access, BLOCK, Disk, File, Open};
 
 use crate::error::{Corruption, OpenError};
-use crate::format::{HeaderFault, MAGIC, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_USED, SegmentHeader};
+use crate::format::{
+    HeaderFault, MAGIC, NUMBER_MAX, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_USED, SegmentHeader,
+};
 use crate::walk::Joint;
 
 /// A segment whose header is durable.
@@ -21,6 +23,9 @@ pub(crate) struct Segment {
     /// Up to here the file system has written blocks. At least `end` and whatever is being
     /// appended; raised under the lock of the pool only.
     filled: AtomicU64,
+    /// Behind the log's end there may be something else than zeros: an earlier use of the file, or
+    /// a batch that was never acknowledged.
+    littered: AtomicBool,
 }
 
 impl Segment {
@@ -30,8 +35,14 @@ impl Segment {
         header: SegmentHeader,
         filled: u64,
     ) -> Segment {
-        let filled = AtomicU64::new(filled.max(SEGMENT_HEADER_BYTES));
-        Segment { path, file, header, end: AtomicU64::new(SEGMENT_HEADER_BYTES), filled }
+        Segment {
+            path,
+            file,
+            header,
+            end: AtomicU64::new(SEGMENT_HEADER_BYTES),
+            filled: AtomicU64::new(filled.max(SEGMENT_HEADER_BYTES)),
+            littered: AtomicBool::new(header.stale),
+        }
     }
 
     /// Opens a segment and checks its header against its name and the store that it should be of.
@@ -54,7 +65,12 @@ impl Segment {
         if let Some(expected) = owner.filter(|owner| *owner != header.owner) {
             return Err(OpenError::Foreign { path, expected, found: header.owner });
         }
-        Ok(Segment::new(path, file, header, SEGMENT_HEADER_BYTES))
+        // The length is durable before the header is written, so no crash explains a shorter file.
+        let len = file.len()?;
+        if len < header.capacity {
+            return Err(corruption(&path, len, "length of the file", header.capacity, len).into());
+        }
+        Ok(Segment::new(path, file, header, header.written.min(header.capacity)))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,8 +101,16 @@ impl Segment {
         self.header.origin
     }
 
-    pub(crate) fn is_stale(&self) -> bool {
-        self.header.stale
+    /// Takes note that there is something else than zeros behind the log's end.
+    pub(crate) fn set_littered(&self) {
+        self.littered.store(true, Ordering::Relaxed);
+    }
+
+    /// How many zeros must follow a batch that ends at `end`, so that the next block does not look
+    /// like one that was begun.
+    pub(crate) fn clearance(&self, end: u64) -> usize {
+        let littered = self.littered.load(Ordering::Relaxed);
+        if littered && end < self.header.capacity { BLOCK } else { 0 }
     }
 
     /// The state of the log before the first batch.
@@ -149,6 +173,7 @@ fn header_error(path: &Path, fault: HeaderFault) -> OpenError {
             ("checksum of the header", u64::from(expected), u64::from(found))
         }
         HeaderFault::Flags { found } => ("flags of the header", 0, u64::from(found)),
+        HeaderFault::Number { what, found } => (what, NUMBER_MAX, found),
     };
     corruption(path, 0, what, expected, found).into()
 }

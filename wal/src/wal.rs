@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use revd_disk::{Disk, Error as DiskError, Operation};
+use revd_disk::{Disk, Error as DiskError};
 
-use crate::append::{Writer, batch_bytes};
+use crate::append::{Writer, batch_bytes, buffer_bytes};
 use crate::error::{Error, OpenError};
-use crate::format::{BatchHeader, BatchKind};
+use crate::format::{BatchHeader, BatchKind, NUMBER_MAX, padded};
+use crate::group::{Groups, Role};
 use crate::index::Index;
 use crate::options::Options;
-use crate::pool::{BeginError, Pool};
+use crate::pool::{BeginError, Pool, leaves_file_usable};
 use crate::recover::{Recovered, Recovery, recover};
-use crate::replay::Replay;
+use crate::replay::{How, Replay};
 use crate::walk::{Found, Walk};
 
 /// A write-ahead log in a directory of its own.
@@ -28,6 +29,9 @@ use crate::walk::{Found, Walk};
 /// - After a failed write nothing is appended until the log is opened anew.
 #[derive(Debug)]
 pub struct Wal {
+    /// Entries of concurrent appenders, which wait to go together. Its lock is taken within the
+    /// writer's, or alone.
+    groups: Groups,
     /// Locked while a batch is being written. Always taken before the others.
     writer: Mutex<Writer>,
     /// Locked while a file is prepared, filled or disposed of; an append takes it only when it
@@ -37,9 +41,9 @@ pub struct Wal {
     index: Mutex<Index>,
 }
 
-/// How much a replay reads at a time, and a read of a few entries.
-const REPLAY_WINDOW: usize = 256 << 10;
-const READ_WINDOW: usize = 64 << 10;
+/// How all entries are read, and how a few.
+const REPLAY: How = How { window: 256 << 10, mapped: true };
+const READ: How = How { window: 64 << 10, mapped: false };
 
 impl Wal {
     /// Opens the log in `dir`, or creates an empty one if there is none. The caller makes sure that
@@ -56,10 +60,15 @@ impl Wal {
         dir: &Path,
         options: Options,
     ) -> Result<(Wal, Recovery), OpenError> {
+        let room = buffer_bytes(options.segment_bytes);
         let Recovered { index, joint, pool, recovery } = recover(disk, dir, options)?;
         let writer = Writer::new(Arc::clone(index.active()), joint);
-        let wal =
-            Wal { writer: Mutex::new(writer), pool: Mutex::new(pool), index: Mutex::new(index) };
+        let wal = Wal {
+            groups: Groups::new(room),
+            writer: Mutex::new(writer),
+            pool: Mutex::new(pool),
+            index: Mutex::new(index),
+        };
         Ok((wal, recovery))
     }
 
@@ -89,6 +98,42 @@ impl Wal {
         }
         let bytes = batch_bytes(entries)?;
         self.write(&mut writer, BatchKind::Entries, first, entries, bytes)
+    }
+
+    /// Appends entries behind whatever is there, and returns the index of the first; that of the
+    /// next entry if there are none. They are durable when this returns.
+    ///
+    /// For several threads at once: while one batch is being written, those who come wait, and then
+    /// all of them go as one batch, with one sync. Batches gathered in this way are bounded to
+    /// 4 MiB; who has more than a third of that goes alone. The entries of one call stay together
+    /// and in order; which call comes first is open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wal::append`]. A write that fails fails all the calls whose entries were in it.
+    pub fn push<T: AsRef<[u8]>>(&self, entries: &[T]) -> Result<u64, Error> {
+        if entries.is_empty() {
+            return Ok(self.bounds().1 + 1);
+        }
+        let bytes = batch_bytes(entries)?;
+        if !Groups::takes(bytes) {
+            let mut writer = self.writer()?;
+            let first = writer.joint.next;
+            self.write(&mut writer, BatchKind::Entries, first, entries, bytes)?;
+            return Ok(first);
+        }
+        match self.groups.join(entries, bytes) {
+            Role::Follower { ticket, position } => Ok(ticket.wait()? + position),
+            Role::Leader => {
+                // Others join while this waits.
+                let mut writer = self.writer.lock();
+                let ticket = self.groups.take(&mut writer.gathered);
+                let written = self.write_group(&mut writer);
+                drop(writer);
+                ticket.tell(&written);
+                written
+            }
+        }
     }
 
     /// Removes the entries from `from` on. The removal is durable when this returns, and after a
@@ -135,17 +180,40 @@ impl Wal {
         Ok(())
     }
 
+    /// Lets go of the oldest segments while the log takes more than `bytes` of the disk, but of no
+    /// entry from `before` on: for who keeps entries for others, as long as they are not too many.
+    /// The newest segment stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wal::release_prefix`].
+    pub fn release_to(&self, bytes: u64, before: u64) -> Result<(), Error> {
+        let mut pool = self.pool.lock();
+        let mut index = self.index.lock();
+        let mut excess = index.capacity_bytes().saturating_sub(bytes);
+        while excess > 0 {
+            let Some(segment) = index.release_oldest(before) else {
+                break;
+            };
+            excess = excess.saturating_sub(segment.capacity());
+            pool.retire([segment]);
+        }
+        drop(index);
+        while pool.dispose_one()? {}
+        Ok(())
+    }
+
     /// Empties the log; the next entry has the index `next`. Durable when this returns, and after a
     /// crash before that it has happened or not.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfOrder`] if `next` is 0; and see [`Error`]. If [`Error::is_full`], the log is
-    /// as it was.
+    /// [`Error::OutOfOrder`] if `next` is 0 or above 2^62; and see [`Error`]. If
+    /// [`Error::is_full`], the log is as it was.
     pub fn reset(&self, next: u64) -> Result<(), Error> {
         let mut writer = self.writer()?;
-        if next == 0 {
-            return Err(Error::OutOfOrder { expected: 1, found: 0 });
+        if next == 0 || next > NUMBER_MAX {
+            return Err(Error::OutOfOrder { expected: next.clamp(1, NUMBER_MAX), found: next });
         }
         let joint = crate::walk::Joint { offset: 0, chain: 0, next, ..writer.joint };
         let mut pool = self.pool.lock();
@@ -167,7 +235,7 @@ impl Wal {
     /// [`Error::Missing`] if not all of them are in the log; [`Error::Corrupt`] if what is read is
     /// not what was written.
     pub fn read(&self, first: u64, last: u64, max_bytes: usize) -> Result<Vec<Vec<u8>>, Error> {
-        let mut replay = self.replay_range(first, Some(last), READ_WINDOW)?;
+        let mut replay = self.replay_range(first, Some(last), READ)?;
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
         while let Some(len) = replay.peek()? {
             bytes = bytes.saturating_add(len);
@@ -188,7 +256,7 @@ impl Wal {
     ///
     /// [`Error::Missing`] if `first` is before the first entry or after the next one.
     pub fn replay(&self, first: u64) -> Result<Replay, Error> {
-        self.replay_range(first, None, REPLAY_WINDOW)
+        self.replay_range(first, None, REPLAY)
     }
 
     /// Does one bounded step of what makes later appends fast: fills a piece with zeros, prepares
@@ -200,11 +268,27 @@ impl Wal {
     ///
     /// # Errors
     ///
-    /// If the disk refuses; the log itself is as it was, and the next call tries again.
+    /// If the disk refuses; the log itself is as it was. The next call tries again. After any error
+    /// but a full disk the file that was being filled is poisoned: if it is the one that is
+    /// appended to, so is the log.
     pub fn upkeep(&self) -> Result<bool, Error> {
         let mut pool = self.pool.lock();
         let active = Arc::clone(self.index.lock().active());
-        Ok(pool.dispose_one()? || pool.fill_one(&active)?)
+        if pool.dispose_one()? {
+            return Ok(true);
+        }
+        match pool.fill_one(&active) {
+            // The file that is appended to is poisoned. This must not look like an error after
+            // which the log goes on.
+            Err(error)
+                if error.is_full()
+                    && !leaves_file_usable(&error)
+                    && error.path() == active.path() =>
+            {
+                Err(Error::Poisoned)
+            }
+            filled => Ok(filled?),
+        }
     }
 
     /// Reads the whole log and checks every byte of it that matters.
@@ -246,7 +330,7 @@ impl Wal {
         Stats {
             segments: index.segments.len(),
             spares,
-            capacity_bytes: index.segments.iter().map(|segment| segment.capacity()).sum(),
+            capacity_bytes: index.capacity_bytes(),
             used_bytes: index.segments.iter().map(|segment| segment.end()).sum(),
             filled_ahead_bytes: active.filled() - active.end(),
             appended_batches: appended.batches,
@@ -270,19 +354,55 @@ impl Wal {
         entries: &[T],
         bytes: u64,
     ) -> Result<(), Error> {
-        if writer.joint.offset + crate::format::padded(bytes) > writer.segment.capacity() {
+        self.make_room(writer, bytes)?;
+        let offset = writer.joint.offset;
+        let written = writer.write(kind, first, entries, bytes);
+        self.settle(writer, offset, written)
+    }
+
+    /// Writes a group, which was taken, as one batch; returns the index of its first entry.
+    fn write_group(&self, writer: &mut Writer) -> Result<u64, Error> {
+        if writer.poisoned {
+            return Err(Error::Poisoned);
+        }
+        let first = writer.joint.next;
+        let bytes = writer.gathered.bytes();
+        self.make_room(writer, bytes)?;
+        let offset = writer.joint.offset;
+        let written = writer.write_gathered();
+        self.settle(writer, offset, written)?;
+        Ok(first)
+    }
+
+    /// Sees to it that a batch of `bytes` fits behind the end, and that nobody else writes there.
+    fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
+        if writer.joint.offset + padded(bytes) > writer.segment.capacity() {
             self.roll(writer, bytes)?;
         }
-        let offset = writer.joint.offset;
-        self.claim(writer, offset + crate::format::padded(bytes));
-        match writer.write(kind, first, entries, bytes) {
+        let end = writer.joint.offset + padded(bytes);
+        let end = end + writer.segment.clearance(end) as u64;
+        // Keeps upkeep from writing zeros before the end.
+        if end > writer.segment.filled() {
+            let _pool = self.pool.lock();
+            writer.segment.set_filled(end);
+        }
+        Ok(())
+    }
+
+    /// Shows a durable batch to readers, or decides what a failure means.
+    fn settle(
+        &self,
+        writer: &mut Writer,
+        offset: u64,
+        written: Result<(BatchHeader, u64), DiskError>,
+    ) -> Result<(), Error> {
+        match written {
             Ok((header, writes)) => {
                 self.publish(writer, &header, offset, writes);
                 Ok(())
             }
-            // A full disk is found by a write, which leaves nothing behind that matters. A sync
-            // that finds it has lost something.
-            Err(error) if error.is_full() && error.operation() == Operation::Write => {
+            Err(error) if leaves_file_usable(&error) => {
+                writer.segment.set_littered();
                 Err(error.into())
             }
             Err(error) => Err(poison(writer, error)),
@@ -300,15 +420,6 @@ impl Wal {
         Ok(())
     }
 
-    /// Keeps upkeep from writing zeros before `end`.
-    fn claim(&self, writer: &Writer, end: u64) {
-        if end > writer.segment.filled() {
-            let _pool = self.pool.lock();
-            writer.segment.set_filled(end);
-        }
-    }
-
-    /// Shows a durable batch to readers.
     fn publish(&self, writer: &Writer, header: &BatchHeader, offset: u64, writes: u64) {
         let mut index = self.index.lock();
         index.appended.batches += 1;
@@ -319,7 +430,7 @@ impl Wal {
         index.record(header, writer.segment.sequence(), offset);
     }
 
-    fn replay_range(&self, first: u64, last: Option<u64>, window: usize) -> Result<Replay, Error> {
+    fn replay_range(&self, first: u64, last: Option<u64>, how: How) -> Result<Replay, Error> {
         let index = self.index.lock();
         let (from, next) = (index.first(), index.next);
         let end = last.map_or(next, |last| last.saturating_add(1));
@@ -329,7 +440,7 @@ impl Wal {
         }
         let (segments, points) = index.from(first);
         drop(index);
-        Ok(Replay::new(segments, points, first, end, window))
+        Ok(Replay::new(segments, points, first, end, how))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Walking over the batches of one segment, and telling what ends the walk.
 
-use std::ops::Range;
-
-use crc32fast::Hasher;
 use revd_disk::{BLOCK, Error as DiskError};
 
 use crate::error::Corruption;
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::{
+    BATCH_HEADER_BYTES, BatchHeader, BatchKind, ENTRY_BYTES_MAX, FRAME_HEADER_BYTES, Footer,
+    FrameHeader, frame_checksum,
+};
 use crate::segment::Segment;
 use crate::window::Window;
 
@@ -41,7 +41,7 @@ pub(crate) enum Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
     Clean,
-    /// An un-synced batch of so many bytes was cut off by a crash.
+    /// An un-synced batch of so many bytes, as far as is known, was cut off by a crash.
     Torn(u64),
 }
 
@@ -63,12 +63,15 @@ impl<'a> Walk<'a> {
     /// Takes one batch, if there is one.
     pub(crate) fn step(&mut self) -> Result<Found, WalkError> {
         let offset = self.joint.offset;
-        let Some(bytes) = self.window.array::<BATCH_HEADER_BYTES>(offset)? else {
+        let bytes = self.window.bytes(offset, BATCH_HEADER_BYTES)?.first_chunk();
+        let header = bytes.and_then(|bytes| BatchHeader::decode(bytes, self.segment.salt()));
+        let Some((header, checksum)) = header else {
             return Ok(Found::Nothing);
         };
-        let Some((header, checksum)) = BatchHeader::decode(&bytes, self.segment.salt()) else {
+        // A copy: see `FORMAT.md`, "Three verdicts".
+        if header.batch < self.joint.batch {
             return Ok(Found::Nothing);
-        };
+        }
         self.check_header(&header)?;
         let Some(chain) = self.check_frames(&header, checksum)? else {
             return Ok(Found::Incomplete(header));
@@ -114,16 +117,15 @@ impl<'a> Walk<'a> {
         let mut at = self.joint.offset + BATCH_HEADER_BYTES as u64;
         let end = self.joint.offset + header.bytes;
         for index in header.first..header.next_index() {
-            let Some(frame) = Frame::read(&mut self.window, at, end, index, chain)? else {
+            let Some(len) = frame_len(self.window.bytes(at, FRAME_HEADER_BYTES)?, index, end - at)
+            else {
                 return Ok(None);
             };
-            let mut hasher = frame.hasher;
-            hash_range(&mut self.window, frame.payload.clone(), &mut hasher)?;
-            chain = hasher.finalize();
-            if chain != frame.header.checksum {
+            let Some(checksum) = check_frame(self.window.bytes(at, len)?, len, chain) else {
                 return Ok(None);
-            }
-            at = frame.payload.end;
+            };
+            chain = checksum;
+            at += len as u64;
         }
         Ok((at == end).then_some(chain))
     }
@@ -133,33 +135,41 @@ impl<'a> Walk<'a> {
     /// Only one batch is un-synced at a time, so a batch that was begun later than the one missing
     /// here proves that the one here had been durable.
     pub(crate) fn tail(&mut self, found: Found) -> Result<Tail, WalkError> {
-        let (at, batch) = (self.joint.offset, self.joint.batch);
-        let lost = match found {
+        let (start, batch) = (self.joint.offset, self.joint.batch);
+        let missing = match found {
             Found::Batch(_) => unreachable!("a walk does not end with a batch"),
             Found::Incomplete(_) => batch + 1,
             Found::Nothing => batch,
         };
-        let mut offset = at + BLOCK as u64;
-        while let Some(bytes) = self.window.array::<BATCH_HEADER_BYTES>(offset)? {
-            match BatchHeader::decode(&bytes, self.segment.salt()) {
-                Some((later, _)) if later.batch >= lost => {
-                    let what = "a later batch follows at a block behind";
-                    return Err(self.corruption(what, batch, later.batch).into());
-                }
-                _ => offset += BLOCK as u64,
+        let mut torn = None;
+        let mut offset = start;
+        loop {
+            let block = self.window.bytes(offset, BLOCK)?;
+            if block.is_empty() {
+                break;
             }
+            if block != &ZEROS[..block.len()] {
+                self.segment.set_littered();
+                if offset == start {
+                    torn = Some(BLOCK as u64);
+                }
+                let (header, footer) = witnesses(block, self.segment.salt());
+                let later = header.filter(|&later| later >= missing && offset > start);
+                if let Some(later) = later.or(footer.filter(|&later| later > batch)) {
+                    let what = "a later batch follows at a block behind";
+                    return Err(self.corruption(what, batch, later).into());
+                }
+                if footer == Some(batch) {
+                    torn = Some(offset + BLOCK as u64 - start);
+                }
+            }
+            offset += BLOCK as u64;
         }
-        match found {
-            Found::Incomplete(header) => Ok(Tail::Torn(header.bytes)),
-            // In a file that was used before, what is left of an older batch cannot be told from
-            // what is left of the newest, and is no sign of anything.
-            _ if self.segment.is_stale() || self.is_zero(at)? => Ok(Tail::Clean),
-            _ => Ok(Tail::Torn(BLOCK as u64)),
-        }
-    }
-
-    fn is_zero(&mut self, offset: u64) -> Result<bool, DiskError> {
-        Ok(self.window.bytes(offset, BLOCK)?.iter().all(|&byte| byte == 0))
+        Ok(match (found, torn) {
+            (Found::Incomplete(header), _) => Tail::Torn(header.bytes),
+            (_, Some(bytes)) => Tail::Torn(bytes),
+            _ => Tail::Clean,
+        })
     }
 
     /// An error unless a sealed segment ends where its successor says.
@@ -171,61 +181,36 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A frame whose header has been read.
-#[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) header: FrameHeader,
-    /// Where in the segment the entry lies.
-    pub(crate) payload: Range<u64>,
-    /// The checksum up to the entry.
-    pub(crate) hasher: Hasher,
+/// A block without a trace of anything.
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// The numbers of the batches that a block bears witness of, by a header and by a footer.
+fn witnesses(block: &[u8], salt: u64) -> (Option<u64>, Option<u64>) {
+    let header = block.first_chunk().and_then(|bytes| BatchHeader::decode(bytes, salt));
+    let footer = match block.last_chunk() {
+        Some(bytes) if block.len() == BLOCK => Footer::decode(bytes, salt),
+        _ => None,
+    };
+    (header.map(|(header, _)| header.batch), footer.map(|footer| footer.batch))
 }
 
-impl Frame {
-    /// Reads the header at `at` of the frame of entry `index`, in a batch that ends at `end`.
-    /// `None` if it cannot be one. Nothing was allocated for the length that it claims.
-    pub(crate) fn read(
-        window: &mut Window,
-        at: u64,
-        end: u64,
-        index: u64,
-        chain: u32,
-    ) -> Result<Option<Frame>, DiskError> {
-        let start = at + FRAME_HEADER_BYTES as u64;
-        if start > end {
-            return Ok(None);
-        }
-        let Some(bytes) = window.array::<FRAME_HEADER_BYTES>(at)? else {
-            return Ok(None);
-        };
-        let header = FrameHeader::decode(&bytes);
-        let payload = start..start + u64::from(header.length);
-        if header.index != index || payload.end > end {
-            return Ok(None);
-        }
-        Ok(Some(Frame { header, payload, hasher: FrameHeader::hasher(&bytes, chain) }))
-    }
+/// The length of the frame that starts with `header`, if it can be that of entry `index`, in a
+/// batch of which `room` bytes are left. So far nothing was allocated for the length it claims.
+pub(crate) fn frame_len(header: &[u8], index: u64, room: u64) -> Option<usize> {
+    let header = FrameHeader::decode(header.first_chunk()?);
+    let entry = header.length as usize;
+    let len = FRAME_HEADER_BYTES + entry;
+    (header.index == index && entry <= ENTRY_BYTES_MAX && len as u64 <= room).then_some(len)
 }
 
-/// Adds a range of the file to a checksum; a range that the file does not reach falls short and
-/// will not match.
-fn hash_range(
-    window: &mut Window,
-    range: Range<u64>,
-    hasher: &mut Hasher,
-) -> Result<(), DiskError> {
-    let mut at = range.start;
-    while at < range.end {
-        let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX);
-        let buffered = window.buffered(at, wanted).len();
-        let bytes = window.bytes(at, if buffered > 0 { buffered } else { wanted })?;
-        if bytes.is_empty() {
-            break;
-        }
-        hasher.update(bytes);
-        at += bytes.len() as u64;
+/// The checksum of a frame of `len` bytes, if it is right and there is so much of it.
+pub(crate) fn check_frame(frame: &[u8], len: usize, chain: u32) -> Option<u32> {
+    let header = FrameHeader::decode(frame.first_chunk()?);
+    if frame.len() != len {
+        return None;
     }
-    Ok(())
+    let checksum = frame_checksum(&frame[FRAME_HEADER_BYTES..], chain);
+    (checksum == header.checksum).then_some(checksum)
 }
 
 /// Why a walk failed.

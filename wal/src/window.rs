@@ -11,8 +11,10 @@ use revd_disk::{Error, File};
 #[derive(Debug)]
 pub(crate) struct Window {
     file: Arc<dyn File>,
-    /// Never changes its length, which is that of one read.
+    /// Of the length of one read, but for a while longer where more was asked for at once.
     buffer: Vec<u8>,
+    /// The length of one read.
+    size: usize,
     /// The offset in the file of the first byte.
     start: u64,
     /// How many bytes are valid.
@@ -22,7 +24,7 @@ pub(crate) struct Window {
 impl Window {
     /// A window that reads `size` bytes at a time.
     pub(crate) fn new(file: Arc<dyn File>, size: usize) -> Window {
-        Window { file, buffer: vec![0; size], start: 0, len: 0 }
+        Window { file, buffer: Vec::new(), size, start: 0, len: 0 }
     }
 
     /// Moves on to another file.
@@ -31,42 +33,26 @@ impl Window {
         self.len = 0;
     }
 
-    /// Up to `len` bytes at `offset`: fewer at the end of the file, and no more than the size of
-    /// the window.
+    /// The `len` bytes at `offset`, or fewer at the end of the file. Memory is taken for bytes that
+    /// are there, whatever `len` claims.
     pub(crate) fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8], Error> {
-        let len = len.min(self.buffer.len());
-        let end = offset + len as u64;
+        let end = offset.saturating_add(len as u64);
         if offset < self.start || end > self.start + self.len as u64 {
-            self.len = 0;
-            self.len = self.file.read_at(&mut self.buffer, offset)?;
-            self.start = offset;
+            self.read(offset, len)?;
         }
         let from = (offset - self.start) as usize;
         Ok(&self.buffer[from..self.len.min(from + len)])
     }
 
-    /// Exactly `N` bytes at `offset`, or `None` if the file ends before.
-    pub(crate) fn array<const N: usize>(&mut self, offset: u64) -> Result<Option<[u8; N]>, Error> {
-        let bytes = self.bytes(offset, N)?;
-        Ok(bytes.try_into().ok())
-    }
-
-    /// What is at `offset` in the buffer already, without reading; at most `len` bytes.
-    pub(crate) fn buffered(&self, offset: u64, len: usize) -> &[u8] {
-        if offset < self.start || offset >= self.start + self.len as u64 {
-            return &[];
+    fn read(&mut self, offset: u64, len: usize) -> Result<(), Error> {
+        self.len = 0;
+        self.start = offset;
+        let left = usize::try_from(self.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = len.max(self.size).min(left);
+        if wanted > self.buffer.len() || self.buffer.len() > self.size {
+            self.buffer = vec![0; wanted];
         }
-        let from = (offset - self.start) as usize;
-        &self.buffer[from..self.len.min(from + len)]
-    }
-
-    /// How many bytes it can hold.
-    pub(crate) fn size(&self) -> usize {
-        self.buffer.len()
-    }
-
-    /// The file that is read.
-    pub(crate) fn file(&self) -> &Arc<dyn File> {
-        &self.file
+        self.len = self.file.read_at(&mut self.buffer[..wanted], offset)?;
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use revd_disk::{Access, Buffer, Disk, Open, Sim};
-use revd_wal::{End, Options, Wal};
+use revd_wal::{End, OpenError, Options, Wal};
 
 const DIR: &str = "/data/wal";
 
@@ -73,4 +73,46 @@ fn the_golden_bytes_give_the_log() {
     let entries: Vec<String> =
         wal.replay(1).unwrap().map(|entry| String::from_utf8(entry.unwrap().1).unwrap()).collect();
     assert_eq!(entries, ["one", "", "three", &"four".repeat(1200), "five"]);
+}
+
+/// The golden log on a disk, with so many bytes of a segment overwritten.
+fn damaged(name: &str, offset: usize, bytes: &[u8]) -> Sim {
+    let disk = Sim::new(1);
+    disk.create_dir(Path::new(DIR)).unwrap();
+    for golden in ["0000000000000001.wal", "0000000000000002.wal"] {
+        let mut content = std::fs::read(golden_dir().join(golden)).unwrap();
+        if golden == name {
+            content[offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+        let path = Path::new(DIR).join(golden);
+        let file = disk.open(&path, Open::new_file(Access::Buffered)).unwrap();
+        file.write_at(&content, 0).unwrap();
+    }
+    disk
+}
+
+#[test]
+fn an_unknown_version_is_a_clear_error() {
+    for name in ["0000000000000001.wal", "0000000000000002.wal"] {
+        let disk = damaged(name, 8, &7_u32.to_le_bytes());
+        let before = disk.operations();
+        let opened = Wal::open(Arc::new(disk.clone()), Path::new(DIR), options());
+        let error = opened.expect_err("a log of version 7");
+        assert!(matches!(&error, OpenError::Version { found: 7, .. }), "{error:?}");
+        let text = format!("/data/wal/{name} has the format 7, and only 1 is known");
+        assert_eq!(error.to_string(), text);
+        // The directory and its sync, and no change of the log.
+        assert!(disk.operations() <= before + 2);
+    }
+}
+
+#[test]
+fn another_magic_is_a_clear_error() {
+    let disk = damaged("0000000000000002.wal", 0, b"RAFTLOG\0");
+    let error = Wal::open(Arc::new(disk), Path::new(DIR), options()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("0000000000000002.wal is damaged at offset 0: mark of a segment"),
+        "{text}"
+    );
 }

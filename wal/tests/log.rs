@@ -103,7 +103,7 @@ fn one_small_entry_is_one_block_in_one_write() {
 }
 
 #[test]
-fn a_thousand_entries_are_one_write() {
+fn a_thousand_entries_are_one_write_and_one_sync() {
     let mut options = options();
     options.segment_bytes = 4 << 20;
     let disk = Sim::new(1);
@@ -111,7 +111,8 @@ fn a_thousand_entries_are_one_write() {
     let entries: Vec<Vec<u8>> = (1..=1000).map(|index| entry(index, 300)).collect();
     let before = disk.operations();
     wal.append(1, &entries).unwrap();
-    assert_eq!(disk.operations() - before, 1);
+    assert_eq!(disk.operations() - before, 2);
+    assert_eq!(wal.stats().writes, 1);
     assert_eq!(wal.read(1, 1000, usize::MAX).unwrap(), entries);
 }
 
@@ -282,6 +283,78 @@ fn a_replay_outlives_the_release_of_what_it_reads() {
     wal.release_prefix(100).unwrap();
     append(&wal, 101..=200);
     assert_eq!(replay.map(Result::unwrap).map(|(index, _)| index).last(), Some(100));
+}
+
+#[test]
+fn entries_are_lent_from_sealed_segments_and_from_the_newest() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk);
+    append(&wal, 1..=100);
+    wal.truncate_suffix(90).unwrap();
+    append(&wal, 90..=110);
+    assert!(wal.stats().segments > 2);
+    for first in [1, 50, 90, 110, 111] {
+        let mut replay = wal.replay(first).unwrap();
+        let mut expected = first;
+        while let Some((index, payload)) = replay.next_entry().unwrap() {
+            assert_eq!(index, expected);
+            assert!(payload == entry(index, index as usize * 7 % 3000), "entry {index}");
+            expected += 1;
+        }
+        assert_eq!(expected, 111);
+        assert!(replay.next_entry().unwrap().is_none());
+    }
+}
+
+#[test]
+fn what_is_lent_outlives_release_and_recycling() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk);
+    append(&wal, 1..=100);
+    let mut replay = wal.replay(1).unwrap();
+    replay.next_entry().unwrap();
+    wal.release_prefix(100).unwrap();
+    append(&wal, 101..=300);
+    wal.release_prefix(300).unwrap();
+    for index in 2..=100 {
+        let (found, payload) = replay.next_entry().unwrap().unwrap();
+        assert!(found == index && payload == entry(index, index as usize * 7 % 3000), "{index}");
+    }
+    assert!(replay.next_entry().unwrap().is_none());
+}
+
+#[test]
+fn a_bounded_log_keeps_what_is_needed_and_no_more_than_was_asked_for() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk);
+    append(&wal, 1..=300);
+    let bytes = 4 * (64 << 10);
+    assert!(wal.stats().capacity_bytes > bytes);
+    wal.release_to(u64::MAX, 300).unwrap();
+    assert_eq!(wal.bounds(), (1, 300));
+    wal.release_to(bytes, 100).unwrap();
+    let (first, last) = wal.bounds();
+    assert!(first > 50 && first <= 100 && last == 300, "{first}");
+    wal.release_to(bytes, 300).unwrap();
+    assert_eq!(wal.stats().capacity_bytes, bytes);
+    assert_holds(&wal, wal.bounds().0..=300);
+    wal.release_to(0, 300).unwrap();
+    assert_eq!(wal.stats().segments, 1);
+}
+
+#[test]
+fn a_recycled_segment_ends_clean_at_every_length() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk);
+    append(&wal, 1..=100);
+    wal.release_prefix(100).unwrap();
+    for index in 101..=160 {
+        append(&wal, index..=index);
+        let fork = disk.fork();
+        fork.crash(index);
+        let (_, recovery) = open(&fork);
+        assert_eq!((recovery.last, recovery.end), (index, End::Clean));
+    }
 }
 
 #[test]
