@@ -34,14 +34,6 @@ pub enum StartError {
     /// The settings cannot work.
     #[error("settings of the member cannot work")]
     Config(#[from] ConfigError),
-    /// Members besides this one: this version runs a cluster of one.
-    #[error("configuration has {voters} voters and {learners} learners, only a lone voter runs")]
-    SeveralMembers {
-        /// Voters, outgoing ones included.
-        voters: usize,
-        /// Learners.
-        learners: usize,
-    },
     /// The log has a gap or an overlap.
     #[error("log goes on at {found}, expected index {expected}")]
     OutOfOrder {
@@ -137,9 +129,10 @@ pub enum Refused {
         /// The leader's last entry.
         last: Index,
     },
-    /// The change needs what this version lacks: a cluster of several members.
-    #[error("only a lone voter runs, the change would make it several members")]
-    SeveralMembers,
+    /// The log of this member was damaged: it takes no part in elections before it has got back
+    /// what it may have acknowledged.
+    #[error("this member's log is not recovered yet")]
+    Recovering,
     /// Only a voter of the configuration stands for election or takes over leadership.
     #[error("member {node} is not a voter")]
     NotVoter {

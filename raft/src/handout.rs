@@ -11,6 +11,7 @@ use crate::input::Fetched;
 use crate::log::Log;
 use crate::number::{FetchNumber, Index};
 use crate::output::Fetch;
+use crate::planted::invariant;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Handout {
@@ -53,24 +54,27 @@ impl Handout {
         self.handed
     }
 
-    /// The next batch of what is committed up to `commit`; empty when nothing may be handed out.
-    pub(crate) fn take(&mut self, log: &Log, commit: Index) -> Vec<Entry> {
-        if self.handed == commit || self.changing.is_some() {
-            return Vec::new();
+    /// Puts the next batch of what is committed up to `commit` into `batch`, which is empty; nothing
+    /// when nothing may be handed out.
+    pub(crate) fn take(&mut self, log: &Log, commit: Index, batch: &mut Vec<Entry>) {
+        if self.handed >= commit || self.changing.is_some() {
+            return;
         }
-        let (batch, bytes): (Vec<Entry>, usize) = if self.fetched.is_empty() {
+        let bytes = if self.fetched.is_empty() {
             let due = usize::try_from(commit.0 - self.handed.0).unwrap_or(usize::MAX);
             let entries = || log.in_memory(self.handed.next()).map(|entries| entries.take(due));
-            let Some(ahead) = entries() else { return Vec::new() };
+            let Some(ahead) = entries() else { return };
             let (count, bytes) = self.fitting(ahead);
-            // Counted first, so that the batch is allocated once.
-            (entries().map(|ahead| ahead.take(count).cloned().collect()).unwrap_or_default(), bytes)
+            // Counted first, so that there is at most one allocation.
+            batch.reserve_exact(count);
+            batch.extend(entries().into_iter().flatten().take(count).cloned());
+            bytes
         } else {
             let (count, bytes) = self.fitting(self.fetched.iter());
-            (self.fetched.drain(..count).collect(), bytes)
+            batch.extend(self.fetched.drain(..count));
+            bytes
         };
-        self.hand_out(&batch, bytes, commit);
-        batch
+        self.hand_out(batch, bytes, commit);
     }
 
     /// How many of `entries` may be handed out now, and their bytes: as many as fit, up to and
@@ -95,8 +99,8 @@ impl Handout {
     fn hand_out(&mut self, batch: &[Entry], bytes: usize, commit: Index) {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
         let (handed, place) = (self.handed, first.index);
-        assert!(place == handed.next(), "{place} handed out behind {handed}");
-        assert!(last.index <= commit, "{} handed out, committed is {commit}", last.index);
+        invariant!(place == handed.next(), "{place} handed out behind {handed}");
+        invariant!(last.index <= commit, "{} handed out, committed is {commit}", last.index);
         self.handed = last.index;
         self.under_way.push_back((last.index, bytes));
         self.under_way_bytes += bytes;
@@ -115,29 +119,29 @@ impl Handout {
         self.fetching
     }
 
-    /// Takes what was fetched. An answer to an earlier fetch, no longer wanted, is dropped.
-    pub(crate) fn fetched(&mut self, fetched: Fetched, log: &Log) -> Result<(), Refused> {
+    /// Takes what was fetched, if this was asked for: whether it was.
+    pub(crate) fn fetched(&mut self, fetched: &mut Fetched, log: &Log) -> Result<bool, Refused> {
         let number = fetched.number;
         let Some(fetch) = self.fetching.filter(|fetch| fetch.number == number) else {
-            return Ok(());
+            return Ok(false);
         };
-        let mut expected = fetch.first;
-        for entry in &fetched.entries {
-            let fits = expected <= fetch.last
-                && entry.index == expected
-                && log.term(expected).is_none_or(|term| term == entry.term);
-            if !fits {
-                let found = Some(entry.position());
-                return Err(Refused::WrongEntries { number, expected, found });
-            }
-            expected = expected.next();
+        fetch.check(&fetched.entries, log)?;
+        if fetched.entries.is_empty() {
+            return Err(Refused::WrongEntries { number, expected: fetch.first, found: None });
         }
-        if expected == fetch.first {
-            return Err(Refused::WrongEntries { number, expected, found: None });
-        }
-        self.fetched = fetched.entries.into();
+        self.fetched = std::mem::take(&mut fetched.entries).into();
         self.fetching = None;
-        Ok(())
+        Ok(true)
+    }
+
+    /// A snapshot has taken the place of everything up to `index`.
+    pub(crate) fn reset(&mut self, index: Index) {
+        *self = Handout::new(index, self.max_bytes);
+    }
+
+    /// Whether everything handed out has been applied.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.applied == self.handed
     }
 
     /// Everything up to `index` has been applied.
@@ -170,5 +174,23 @@ impl Handout {
         self.check_changing(index)?;
         self.changing = None;
         self.applied_to(index)
+    }
+}
+
+impl Fetch {
+    /// Whether `entries` are what was asked for, or the beginning of it.
+    pub(crate) fn check(&self, entries: &[Entry], log: &Log) -> Result<(), Refused> {
+        let mut expected = self.first;
+        for entry in entries {
+            let fits = expected <= self.last
+                && entry.index == expected
+                && log.term(expected).is_none_or(|term| term == entry.term);
+            if !fits {
+                let found = Some(entry.position());
+                return Err(Refused::WrongEntries { number: self.number, expected, found });
+            }
+            expected = expected.next();
+        }
+        Ok(())
     }
 }

@@ -115,16 +115,31 @@ mod error;
 mod restart;
 mod status;
 
-// What is behind it: the member, the rules of a cluster of one, and the parts they work on.
+// What is behind it: the member, what it does in each role, and the parts that it works on.
 mod raft;
+mod take;
 
-mod lone;
+mod election;
+mod follower;
+mod leader;
+mod membership;
+mod recovery;
+mod replicate;
+mod snapshot;
+mod transfer;
 
 mod chance;
 mod handout;
 mod log;
+mod persistence;
+mod progress;
+mod quorum;
 mod reads;
+mod spare;
 mod terms;
+
+#[cfg_attr(not(feature = "planted-bugs"), allow(dead_code, reason = "nobody plants them"))]
+mod planted;
 
 pub use config::Config;
 pub use configuration::{Change, ChangeStep, Configuration};
@@ -136,6 +151,8 @@ pub use number::{FetchNumber, Index, NodeId, PersistNumber, Position, ReadId, Te
 pub use output::{
     Fetch, HardState, Install, Output, Persist, ReadReady, Role, RoleChange, SnapshotRequest,
 };
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Bug, without_asserts};
 pub use raft::Raft;
 pub use restart::Restart;
 pub use status::{Feed, PeerStatus, Stats, Status};

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, EntryKind};
 use crate::error::StartError;
 use crate::number::{Index, NUMBER_MAX, Position, Term};
+use crate::planted::invariant;
 use crate::terms::Terms;
 
 #[derive(Clone, Debug)]
@@ -35,6 +36,9 @@ pub(crate) struct Log {
     sent: Index,
     /// Entries up to here are durable.
     persisted: Index,
+    /// Entries from here on have been handed out to be persisted, and then cut off: the disk does
+    /// not know yet.
+    cut: Option<Index>,
     /// The changes of configuration that are not applied yet, ascending.
     configurations: VecDeque<Index>,
 }
@@ -50,6 +54,7 @@ impl Log {
             terms: Terms::from(position),
             sent: position.index,
             persisted: position.index,
+            cut: None,
             configurations: VecDeque::new(),
         }
     }
@@ -88,6 +93,17 @@ impl Log {
         if index > self.last.index { None } else { self.terms.at(index) }
     }
 
+    /// The position at `index`, if the log reaches so far and its term is still known.
+    pub(crate) fn position(&self, index: Index) -> Option<Position> {
+        self.term(index).map(|term| Position::new(index, term))
+    }
+
+    /// The last position that may agree with a log that has `other`: at or before it, and of at
+    /// most its term. None if it would be before what is known.
+    pub(crate) fn may_agree(&self, other: Position) -> Option<Position> {
+        self.terms.last_at_most(Position::new(other.index.min(self.last.index), other.term))
+    }
+
     /// The changes of configuration that are not applied yet, ascending.
     pub(crate) fn configurations(&self) -> &VecDeque<Index> {
         &self.configurations
@@ -111,7 +127,8 @@ impl Log {
         position
     }
 
-    fn push(&mut self, entry: Entry) {
+    /// Appends an entry that a leader has sent, right behind the last one.
+    pub(crate) fn push(&mut self, entry: Entry) {
         let position = entry.position();
         if self.last.term != position.term {
             self.terms.append(position);
@@ -122,6 +139,25 @@ impl Log {
         self.last = position;
         self.tail_bytes += entry.bytes();
         self.tail.push_back(entry);
+    }
+
+    /// Cuts off the entries from `from` on, which conflict with the leader's (section 5.3). They
+    /// are not committed.
+    pub(crate) fn truncate(&mut self, from: Index) {
+        while self.tail.back().is_some_and(|entry| entry.index >= from) {
+            self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.bytes());
+        }
+        self.terms.truncate(from);
+        let end = from.previous();
+        self.last = Position::new(end, self.terms.at(end).unwrap_or_default());
+        while self.configurations.back().is_some_and(|&index| index >= from) {
+            self.configurations.pop_back();
+        }
+        if from <= self.sent {
+            self.sent = end;
+            self.cut = Some(self.cut.map_or(from, |cut| cut.min(from)));
+        }
+        self.persisted = self.persisted.min(end);
     }
 
     fn push_durable(&mut self, entry: Entry) {
@@ -165,30 +201,28 @@ impl Log {
         self.first = self.first.min(first);
     }
 
-    /// The entries that are to be made durable next.
-    pub(crate) fn take_unsent(&mut self) -> Vec<Entry> {
-        let entries = self
-            .in_memory(self.sent.next())
-            .expect("what is not durable is in memory")
-            .cloned()
-            .collect();
+    /// From where on the durable log is to be cut off, and the entries to be made durable behind
+    /// that; `list` gives the room for so many.
+    pub(crate) fn take_unsent(
+        &mut self,
+        list: impl FnOnce(usize) -> Vec<Entry>,
+    ) -> (Option<Index>, Vec<Entry>) {
+        let count = usize::try_from(self.last.index.0 - self.sent.0).unwrap_or(usize::MAX);
+        let mut entries = list(count);
+        let unsent = self.in_memory(self.sent.next()).expect("what is not durable is in memory");
+        entries.extend(unsent.cloned());
         self.sent = self.last.index;
-        entries
+        (self.cut.take(), entries)
     }
 
     /// Whether entries wait to be made durable.
     pub(crate) fn has_unsent(&self) -> bool {
-        self.sent < self.last.index
-    }
-
-    /// Entries up to here have been handed out to be persisted.
-    pub(crate) fn sent(&self) -> Index {
-        self.sent
+        self.sent < self.last.index || self.cut.is_some()
     }
 
     /// Entries up to `index`, which have been handed out for it, are durable.
     pub(crate) fn persisted_to(&mut self, index: Index) {
-        assert!(
+        invariant!(
             self.persisted <= index && index <= self.sent,
             "durable up to {}, reported {index}, handed out {}",
             self.persisted,

@@ -54,7 +54,8 @@ pub enum Body {
         /// Whether the vote is given.
         granted: bool,
     },
-    /// Entries of the leader's log.
+    /// Entries of the leader's log. One without any tells how far the leader has committed, and
+    /// finds out whether what was sent before has arrived.
     Append {
         /// The entry before `entries`, which the receiver must hold.
         previous: Position,
@@ -67,6 +68,10 @@ pub enum Body {
     Appended {
         /// The receiver holds the leader's log up to here, durably.
         matched: Index,
+        /// Whether the leader may count on it. A member that is recovering a damaged log says no:
+        /// then the answer only keeps the entries flowing. See
+        /// [`Restart::recovering`](crate::Restart::recovering).
+        counts: bool,
     },
     /// The answer to an [`Body::Append`] whose `previous` the receiver does not hold.
     AppendRefused {
@@ -87,7 +92,8 @@ pub enum Body {
     },
     /// The answer to [`Body::Heartbeat`].
     HeartbeatAnswer {
-        /// The round that is answered.
+        /// The round that is answered; 0, which counts for no read, from a member that is recovering
+        /// and in answer to a leader of an earlier term.
         round: u64,
     },
     /// Reads that a follower hands to the leader.

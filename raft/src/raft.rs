@@ -1,29 +1,39 @@
-//! One member: its state, and the dispatch of what goes in and out.
+//! One member: its state, and the dispatch of what goes in.
 
 use bytes::Bytes;
 
 use crate::chance::Chance;
 use crate::config::Config;
-use crate::configuration::{Change, Configuration};
-use crate::entry::EntryKind;
+use crate::configuration::Configuration;
+use crate::election::Votes;
 use crate::error::{Refused, StartError};
+use crate::follower::Following;
 use crate::handout::Handout;
 use crate::input::{Fetched, Input};
+use crate::leader::Lead;
 use crate::log::Log;
-use crate::message::Message;
-use crate::number::{FetchNumber, Index, NodeId, PersistNumber, Position, Term};
-use crate::output::{Fetch, HardState, Output, Persist, Role, RoleChange};
+use crate::message::{Body, Message};
+use crate::number::{FetchNumber, Index, NUMBER_MAX, NodeId, Position, Term};
+use crate::output::{Fetch, HardState, Install, Role, RoleChange, SnapshotRequest};
+use crate::persistence::Persistence;
+#[cfg(feature = "planted-bugs")]
+use crate::planted::Bug;
 use crate::reads::Reads;
+use crate::recovery::Recovery;
 use crate::restart::Restart;
+use crate::spare::Spare;
 use crate::status::{PeerStatus, Stats, Status};
 
 /// One member of a cluster.
 ///
 /// Invariants, checked where they could break:
-/// - `applied <= handed out <= commit`, and none of them goes back;
-/// - a lone voter's `commit <= persisted <= last`;
+/// - `applied <= handed out <= commit <= last`, and none of the first three goes back;
+/// - what is committed is never cut off the log;
 /// - the term never goes back, and the vote changes only with it;
+/// - no entry of the log is of a later term than the member's, and terms never fall along it;
 /// - what is not durable is in memory;
+/// - a leader's own term, vote and log are never changed by anybody else while it leads: it appends
+///   and nothing more (section 5.3);
 /// - a leader holds an entry of its own term, and commits nothing by counting before that one
 ///   (section 5.4.2).
 #[derive(Clone, Debug)]
@@ -32,38 +42,42 @@ pub struct Raft {
     pub(crate) chance: Chance,
     pub(crate) configuration: Configuration,
     pub(crate) hard_state: HardState,
+    pub(crate) persistence: Persistence,
     pub(crate) log: Log,
     pub(crate) commit: Index,
     pub(crate) handout: Handout,
     pub(crate) reads: Reads,
     pub(crate) role: Role,
     pub(crate) leader: Option<NodeId>,
-    /// The first entry of this leader's term; meaningless in other roles.
-    pub(crate) term_begins: Index,
-    /// What this leader's proposals that are not committed count for.
-    pub(crate) uncommitted_bytes: usize,
+    /// What only a follower has.
+    pub(crate) following: Following,
+    /// What only a candidate has.
+    pub(crate) votes: Votes,
+    /// What only a leader has.
+    pub(crate) lead: Lead,
     /// Ticks since the election clock was set, and the number at which it rings.
     pub(crate) elapsed: u32,
     pub(crate) timeout: u32,
     /// An election is to be stood for as soon as nothing forbids it.
     pub(crate) campaign_due: bool,
-    /// The persist that is being carried out.
-    outstanding: Option<Outstanding>,
-    /// The term and vote that were last handed out to be persisted.
-    hard_state_sent: HardState,
-    last_persist: PersistNumber,
-    last_fetch: FetchNumber,
+    /// The log was damaged, and is not what it was yet.
+    pub(crate) recovery: Option<Recovery>,
+    /// The snapshot that is to be installed, and whether the driver knows.
+    pub(crate) install: Option<Install>,
+    pub(crate) install_told: bool,
+    /// Members that the driver is sending a snapshot to.
+    pub(crate) snapshots_under_way: Vec<NodeId>,
+    pub(crate) last_fetch: FetchNumber,
+    /// What the next [`Raft::take`] will give out.
+    pub(crate) outbox: Vec<Message>,
+    pub(crate) fetches: Vec<Fetch>,
+    pub(crate) snapshots: Vec<SnapshotRequest>,
     /// What the driver was last told.
-    told: RoleChange,
+    pub(crate) told: RoleChange,
+    pub(crate) spare: Spare,
     pub(crate) stats: Stats,
-}
-
-/// What will be durable once the persist of this number is.
-#[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    number: PersistNumber,
-    hard_state: HardState,
-    last: Index,
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) bug: Option<Bug>,
 }
 
 impl Raft {
@@ -71,43 +85,47 @@ impl Raft {
     /// timeouts and nothing else: the same seed and the same inputs give the same outputs.
     ///
     /// # Errors
-    /// When the settings cannot work, the parts of what was found contradict each other, or the
-    /// configuration has members besides this one.
+    /// When the settings cannot work, or the parts of what was found contradict each other.
     pub fn new(config: Config, restart: Restart, seed: u64) -> Result<Raft, StartError> {
         config.validate()?;
         restart.check()?;
-        let Restart { hard_state, applied, configuration, log, .. } = restart;
-        // Without any member, this one has yet to be told of its cluster.
-        if !configuration.is_lone(config.id) && configuration != Configuration::default() {
-            return Err(StartError::SeveralMembers {
-                voters: configuration.voters().len() + configuration.outgoing().len(),
-                learners: configuration.learners().len(),
-            });
-        }
+        let Restart { hard_state, applied, configuration, log, recovering, .. } = restart;
         let mut raft = Raft {
             chance: Chance::new(seed),
             configuration,
             hard_state,
+            persistence: Persistence::new(hard_state),
             commit: committed_for_certain(&log, applied.index),
             handout: Handout::new(applied.index, config.max_committed_bytes),
             log,
             reads: Reads::default(),
             role: Role::Follower,
             leader: None,
-            term_begins: Index(0),
-            uncommitted_bytes: 0,
+            following: Following::default(),
+            votes: Votes::default(),
+            lead: Lead::default(),
             elapsed: 0,
             timeout: 0,
             campaign_due: false,
-            outstanding: None,
-            hard_state_sent: hard_state,
-            last_persist: PersistNumber(0),
+            recovery: None,
+            install: None,
+            install_told: false,
+            snapshots_under_way: Vec::new(),
             last_fetch: FetchNumber(0),
+            outbox: Vec::new(),
+            fetches: Vec::new(),
+            snapshots: Vec::new(),
             told: RoleChange { term: hard_state.term, ..RoleChange::default() },
+            spare: Spare::default(),
             stats: Stats::default(),
             config,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         };
         raft.set_election_clock();
+        if recovering {
+            raft.begin_recovery();
+        }
         Ok(raft)
     }
 
@@ -119,14 +137,15 @@ impl Raft {
             term: self.hard_state.term,
             role: self.role,
             leader: self.leader,
-            transferring: None,
+            transferring: self.lead.transfer.map(|transfer| transfer.to),
+            recovering: self.recovery.is_some(),
             first: self.log.first(),
             last: self.log.last(),
             persisted: self.log.persisted(),
             commit: self.commit,
             handed_out: self.handout.handed(),
             applied: self.handout.applied(),
-            uncommitted_bytes: self.uncommitted_bytes,
+            uncommitted_bytes: self.lead.uncommitted_bytes,
             memory_bytes: self.log.memory_bytes(),
             reads_waiting: self.reads.waiting(),
         }
@@ -146,7 +165,7 @@ impl Raft {
 
     /// What a leader knows of the other members, ascending by id; nothing in other roles.
     pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
-        std::iter::empty()
+        self.lead.peers.iter().map(|peer| peer.status())
     }
 
     /// The term of the entry at `index`, if the log reaches so far and its term is still known.
@@ -171,7 +190,11 @@ impl Raft {
         match input {
             Input::Tick => self.tick(),
             Input::Campaign => self.campaign(),
-            Input::Message(message) => self.message(&message),
+            Input::Message(mut message) => {
+                let taken = self.receive(&mut message);
+                self.spare.keep_message(message);
+                taken
+            }
             Input::Persisted(number) => self.persisted(number),
             Input::Fetched(fetched) => self.fetched(fetched),
             Input::Applied(index) => self.handout.applied_to(index),
@@ -181,179 +204,145 @@ impl Raft {
             Input::ConfigurationRejected { index } => self.configuration_answered(index),
             Input::Checkpointed(index) => self.checkpointed(index),
             Input::Read(id) => self.read(id),
-            Input::Propose(data) => self.propose(data).map(drop).map_err(without_leader),
+            Input::Propose(data) => self.propose_or_forward(data),
             Input::ProposeConfiguration { change, data } => {
-                self.propose_configuration(&change, data).map(drop).map_err(without_leader)
+                self.propose_configuration_or_forward(change, data)
             }
             Input::Transfer(to) => self.transfer(to),
-            Input::Installed(found) | Input::InstallFailed(found) => {
-                Err(Refused::NotInstalling { outstanding: None, found })
+            Input::LeaderLost(leader) => self.leader_lost(leader),
+            Input::Unreachable(peer) => {
+                self.unreachable(peer);
+                Ok(())
             }
-            // News of a member that this one does not feed: too late to matter.
-            Input::LeaderLost(_) | Input::Unreachable(_) | Input::SnapshotReport { .. } => Ok(()),
+            Input::SnapshotReport { to, outcome } => {
+                self.snapshot_reported(to, outcome);
+                Ok(())
+            }
+            Input::Installed(position) => self.installed(position),
+            Input::InstallFailed(position) => self.install_failed(position),
         }
     }
 
-    /// Appends a normal entry to the leader's log and returns where. It becomes durable with the
-    /// next [`Output::persist`], together with all others that were proposed meanwhile.
+    /// As [`Input::Message`], for a driver that wants the message's memory back: entries may have
+    /// been moved out of it.
     ///
     /// # Errors
-    /// When this member is not the leader, or too much waits to be committed.
-    pub fn propose(&mut self, data: Bytes) -> Result<Position, Refused> {
-        self.append(EntryKind::Normal, data)
-    }
-
-    /// Appends a change of configuration to the leader's log and returns where. `data` is what the
-    /// log keeps of it; it must not be empty. The configuration changes when the entry has been
-    /// applied and its answer is fed back.
-    ///
-    /// # Errors
-    /// As [`Raft::propose`], and when an earlier change is not applied yet, when the change does
-    /// not fit the configuration, or when it would make the cluster one of several members.
-    pub fn propose_configuration(
-        &mut self,
-        change: &Change,
-        data: Bytes,
-    ) -> Result<Position, Refused> {
-        self.check_leader()?;
-        if data.is_empty() {
-            return Err(Refused::ChangeWithoutData);
+    /// As [`Raft::step`].
+    pub fn receive(&mut self, message: &mut Message) -> Result<(), Refused> {
+        let (from, to) = (message.from, message.to);
+        if to != self.config.id || from == self.config.id {
+            return Err(Refused::Misdirected { from, to });
         }
-        if let Some(&index) = self.log.configurations().back() {
-            return Err(Refused::ConfigurationPending { index });
+        if let Err(what) = plausible(message) {
+            return Err(Refused::Malformed { from, what });
         }
-        if !self.configuration.changed(change)?.is_lone(self.config.id) {
-            return Err(Refused::SeveralMembers);
-        }
-        self.append(EntryKind::Configuration, data)
-    }
-
-    /// Everything that is due since the last time. Costs next to nothing when nothing is.
-    pub fn take(&mut self) -> Output {
-        let committed = self.handout.take(&self.log, self.commit);
-        self.stats.handed_out += committed.len() as u64;
-        let output = Output {
-            committed,
-            fetches: self.take_fetch().into_iter().collect(),
-            persist: self.take_persist(),
-            reads: self.reads.take(),
-            role: self.take_role(),
-            ..Output::default()
-        };
-        self.evict();
-        self.assert_order();
-        output
-    }
-
-    /// Lets go of entries that nobody will ask for soon.
-    fn evict(&mut self) {
-        // What this leader has not committed is still to be counted when it is.
-        let keep = if self.role == Role::Leader { self.commit.next() } else { Index(u64::MAX) };
-        self.log.evict(self.config.tail_bytes, keep);
-        if self.configuration.is_lone(self.config.id) {
-            // There is nobody else to send to.
-            self.log.evict(0, self.handout.handed().next());
+        let term = message.term;
+        match &mut message.body {
+            Body::PreVote { campaign, last } => {
+                self.pre_vote_asked(from, *campaign, *last);
+                Ok(())
+            }
+            Body::PreVoteAnswer { campaign, granted } => {
+                self.pre_vote_answered(from, term, *campaign, *granted);
+                Ok(())
+            }
+            Body::Vote { last, transfer } => {
+                self.vote_asked(from, term, *last, *transfer);
+                Ok(())
+            }
+            body if term < self.hard_state.term => {
+                self.answer_the_past(from, body);
+                Ok(())
+            }
+            body => {
+                if term > self.hard_state.term {
+                    self.follow(term, None);
+                }
+                self.receive_in_term(from, body)
+            }
         }
     }
 
-    fn take_fetch(&mut self) -> Option<Fetch> {
-        let number = FetchNumber(self.last_fetch.0 + 1);
-        let fetch = self.handout.fetch(&self.log, self.commit, number)?;
-        self.last_fetch = number;
-        self.stats.fetches += 1;
-        Some(fetch)
-    }
-
-    /// How far each step of an entry's way has come.
-    fn assert_order(&self) {
-        let Status { applied, handed_out, commit, persisted, last, .. } = self.status();
-        assert!(
-            applied <= handed_out && handed_out <= commit && commit <= persisted,
-            "applied {applied}, handed out {handed_out}, commit {commit}, persisted {persisted}"
-        );
-        assert!(persisted <= last.index, "persisted {persisted} of a log that ends at {last}");
-        assert!(
-            self.hard_state_sent.term <= self.hard_state.term && last.term <= self.hard_state.term,
-            "term {} with {} handed out and the log at {last}",
-            self.hard_state.term,
-            self.hard_state_sent.term
-        );
-    }
-
-    fn take_persist(&mut self) -> Option<Persist> {
-        let hard_state = (self.hard_state != self.hard_state_sent).then_some(self.hard_state);
-        let idle = hard_state.is_none() && !self.log.has_unsent();
-        if self.outstanding.is_some() || idle {
-            return None;
-        }
-        let entries = self.log.take_unsent();
-        self.last_persist.0 += 1;
-        self.hard_state_sent = self.hard_state;
-        self.outstanding = Some(Outstanding {
-            number: self.last_persist,
-            hard_state: self.hard_state,
-            last: self.log.sent(),
-        });
-        self.stats.persists += 1;
-        Some(Persist { number: self.last_persist, hard_state, truncate_from: None, entries })
-    }
-
-    fn take_role(&mut self) -> Option<RoleChange> {
-        let now = RoleChange { term: self.hard_state.term, role: self.role, leader: self.leader };
-        let changed = now != self.told;
-        self.told = now;
-        changed.then_some(now)
-    }
-
-    fn persisted(&mut self, number: PersistNumber) -> Result<(), Refused> {
-        let done = self.outstanding.take_if(|outstanding| outstanding.number == number).ok_or(
-            Refused::NotPersisting {
-                outstanding: self.outstanding.map(|outstanding| outstanding.number),
-                found: number,
-            },
-        )?;
-        self.log.persisted_to(done.last);
-        self.vote_persisted(done.hard_state);
-        self.commit_persisted();
-        Ok(())
-    }
-
-    fn message(&mut self, message: &Message) -> Result<(), Refused> {
-        if message.to != self.config.id || message.from == self.config.id {
-            return Err(Refused::Misdirected { from: message.from, to: message.to });
-        }
-        // A lone voter has no peers: whoever writes to it is no member, or no longer one.
-        self.stats.messages_ignored += 1;
-        Ok(())
-    }
-
-    /// Whether this member leads, and takes proposals.
-    pub(crate) fn check_leader(&mut self) -> Result<(), Refused> {
+    /// A message of the current term.
+    fn receive_in_term(&mut self, from: NodeId, body: &mut Body) -> Result<(), Refused> {
         if self.role == Role::Leader {
+            return self.receive_as_leader(from, body);
+        }
+        match body {
+            Body::Append { previous, entries, commit } => {
+                self.append_received(from, *previous, entries, *commit)
+            }
+            Body::Heartbeat { commit, round } => {
+                self.heartbeat_received(from, *commit, *round);
+                Ok(())
+            }
+            Body::Snapshot { position, configuration } => {
+                self.snapshot_received(from, *position, std::mem::take(configuration));
+                Ok(())
+            }
+            Body::TimeoutNow => self.timeout_now(from),
+            Body::ReadAnswer { reads } => {
+                self.reads_answered(from, reads);
+                Ok(())
+            }
+            Body::VoteAnswer { granted } => {
+                self.vote_answered(from, *granted);
+                Ok(())
+            }
+            _ => {
+                self.stats.messages_ignored += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn receive_as_leader(&mut self, from: NodeId, body: &mut Body) -> Result<(), Refused> {
+        let Some(peer) = self.lead.peer_mut(from) else {
+            // A stranger, or no longer a member.
+            self.stats.messages_ignored += 1;
             return Ok(());
+        };
+        peer.active = true;
+        match body {
+            Body::Appended { matched, counts } => self.appended(from, *matched, *counts),
+            Body::AppendRefused { previous, hint } => {
+                self.append_refused(from, *previous, *hint);
+                Ok(())
+            }
+            Body::HeartbeatAnswer { round } => self.heartbeat_answered(from, *round),
+            Body::Read { ids } => {
+                self.read_for(from, ids);
+                Ok(())
+            }
+            Body::Propose { proposals } => {
+                self.propose_for(proposals);
+                Ok(())
+            }
+            Body::Append { .. } | Body::Heartbeat { .. } | Body::TimeoutNow => {
+                Err(Refused::Malformed { from, what: "a second leader in the term" })
+            }
+            _ => {
+                self.stats.messages_ignored += 1;
+                Ok(())
+            }
         }
-        self.stats.proposals_refused += 1;
-        Err(Refused::NotLeader { leader: self.leader })
     }
 
-    fn configuration_applied(
-        &mut self,
-        index: Index,
-        configuration: Configuration,
-    ) -> Result<(), Refused> {
-        self.handout.check_changing(index)?;
-        if !configuration.is_lone(self.config.id) {
-            return Err(Refused::SeveralMembers);
+    /// A message of an earlier term: whoever believes to lead in it, or wants to, must learn that
+    /// it is over. Nothing else of it matters.
+    fn answer_the_past(&mut self, from: NodeId, body: &Body) {
+        match body {
+            Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
+                self.send(from, Body::HeartbeatAnswer { round: 0 });
+            }
+            _ => self.stats.messages_ignored += 1,
         }
-        self.configuration = configuration;
-        self.configuration_answered(index)
     }
 
-    fn configuration_answered(&mut self, index: Index) -> Result<(), Refused> {
-        self.handout.changed(index)?;
-        self.log.forget_configurations(index);
-        self.campaign_if_due();
-        Ok(())
+    /// A message on its way, in the current term.
+    pub(crate) fn send(&mut self, to: NodeId, body: Body) {
+        let message = Message { from: self.config.id, to, term: self.hard_state.term, body };
+        self.outbox.push(message);
     }
 
     fn checkpointed(&mut self, index: Index) -> Result<(), Refused> {
@@ -365,11 +354,43 @@ impl Raft {
         Ok(())
     }
 
-    fn fetched(&mut self, fetched: Fetched) -> Result<(), Refused> {
+    fn fetched(&mut self, mut fetched: Fetched) -> Result<(), Refused> {
         if fetched.number > self.last_fetch {
             return Err(Refused::NotFetching { found: fetched.number });
         }
-        self.handout.fetched(fetched, &self.log)
+        if !self.handout.fetched(&mut fetched, &self.log)? {
+            self.fetched_for_peer(&fetched)?;
+        }
+        self.spare.keep(fetched.entries);
+        Ok(())
+    }
+
+    /// One tick of the clock.
+    fn tick(&mut self) -> Result<(), Refused> {
+        if self.role == Role::Leader {
+            self.tick_as_leader();
+            return Ok(());
+        }
+        self.reads.tick(self.config.election_ticks);
+        self.tick_election_clock()
+    }
+
+    /// Follows the leader of `term`, if there is one: where every member begins, and what it goes
+    /// back to whenever it hears of a later term (section 5.1).
+    pub(crate) fn follow(&mut self, term: Term, leader: Option<NodeId>) {
+        if self.role == Role::Leader {
+            self.stop_leading();
+        }
+        if term > self.hard_state.term {
+            self.hard_state = HardState { term, vote: None };
+            self.following.vote_answer_due = false;
+        }
+        self.reads.lose_leader();
+        self.following.begin();
+        self.role = Role::Follower;
+        self.leader = leader;
+        self.campaign_due = false;
+        self.set_election_clock();
     }
 }
 
@@ -384,10 +405,43 @@ fn committed_for_certain(log: &Log, applied: Index) -> Index {
     log.configurations().iter().rev().nth(1).map_or(applied, |&index| index.max(applied))
 }
 
-/// The refusal of what would have been handed on, had there been anybody to hand it to.
-fn without_leader(refused: Refused) -> Refused {
-    match refused {
-        Refused::NotLeader { .. } => Refused::NoLeader,
-        other => other,
+/// Whether a message can be: no number beyond all reason, no list with gaps. What the rules do with
+/// it then cannot overflow.
+fn plausible(message: &Message) -> Result<(), &'static str> {
+    let number = |number: u64| number <= NUMBER_MAX;
+    let position =
+        |at: Position, term: Term| number(at.index.0) && number(at.term.0) && at.term <= term;
+    if !number(message.term.0) {
+        return Err("term out of range");
     }
+    let term = message.term;
+    let fits = match &message.body {
+        Body::PreVote { campaign, last } => *campaign == term.next() && position(*last, term),
+        Body::Vote { last, .. } => position(*last, term),
+        Body::Append { previous, entries, commit } => {
+            let mut behind = *previous;
+            for entry in entries {
+                if entry.index != behind.index.next() || entry.term < behind.term {
+                    return Err("entries with a gap, or of falling terms");
+                }
+                behind = entry.position();
+            }
+            position(*previous, term) && position(behind, term) && number(commit.0)
+        }
+        Body::Appended { matched, .. } => number(matched.0),
+        Body::AppendRefused { previous, hint } => number(previous.0) && position(*hint, term),
+        Body::Heartbeat { commit, .. } => number(commit.0),
+        Body::ReadAnswer { reads } => reads.iter().all(|read| number(read.index.0)),
+        Body::Snapshot { position: at, .. } => position(*at, term) && at.index > Index(0),
+        Body::PreVoteAnswer { .. }
+        | Body::VoteAnswer { .. }
+        | Body::HeartbeatAnswer { .. }
+        | Body::Read { .. }
+        | Body::Propose { .. }
+        | Body::TimeoutNow => true,
+    };
+    if fits { Ok(()) } else { Err("a number out of range") }
 }
+
+/// The payload of an entry that has none.
+pub(crate) const NOTHING: Bytes = Bytes::new();

@@ -31,6 +31,7 @@ pub struct Restart {
     pub(crate) applied: Position,
     pub(crate) configuration: Configuration,
     pub(crate) log: Log,
+    pub(crate) recovering: bool,
     /// Whether anything was pushed.
     pushed: bool,
     tail_bytes: usize,
@@ -52,6 +53,7 @@ impl Restart {
             applied,
             configuration,
             log: Log::behind(applied),
+            recovering: false,
             pushed: false,
             tail_bytes: config.tail_bytes,
         }
@@ -74,6 +76,15 @@ impl Restart {
     /// up to date without a snapshot.
     pub fn log_begins_at(&mut self, first: Index) {
         self.log.begins_at(first);
+    }
+
+    /// The log was damaged: it may lack entries that this member has acknowledged. The member then
+    /// begins a term of its own, so that no leader counts on what it acknowledged in earlier ones,
+    /// and neither votes nor acknowledges until it holds everything up to a commit index that a
+    /// quorum without it has confirmed since. [`Status::recovering`](crate::Status::recovering) tells
+    /// when that is done; until then the driver must keep in mind, over restarts, that it is not.
+    pub fn recovering(&mut self) {
+        self.recovering = true;
     }
 
     /// What must hold between the parts.

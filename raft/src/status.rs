@@ -17,6 +17,9 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// To whom leadership is being handed over.
     pub transferring: Option<NodeId>,
+    /// The log was damaged, and this member neither votes nor acknowledges before it has got back
+    /// what it may have acknowledged. See [`Restart::recovering`](crate::Restart::recovering).
+    pub recovering: bool,
     /// The first entry that the log holds; one past `last` when it holds none.
     pub first: Index,
     /// Where the log ends, durable or not.

@@ -314,10 +314,10 @@ impl World {
             Input::Installed(BORN),
             message(ME, ME),
             message(NodeId(8), NodeId(9)),
+            message(NodeId(8), ME),
         ] {
             self.raft.step(input.clone()).expect_err(&format!("{input:?}"));
         }
-        self.raft.step(message(NodeId(8), ME)).unwrap();
         assert_eq!(before, (self.raft.status(), self.raft.hard_state()));
     }
 

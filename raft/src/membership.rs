@@ -1,0 +1,167 @@
+//! Changes of configuration: proposed one at a time, in force once applied (section 6 of the paper,
+//! chapter 4 of the dissertation).
+//!
+//! A change is proposed only when every earlier one in the log has been applied and an entry of the
+//! leader's own term is committed. So two configurations that are in force at the same time, one at
+//! a member that has applied a change and one at a member that has not, are always neighbours, and
+//! their quorums meet. A member that knows a change to be committed does not stand for election
+//! before it has applied it; a log that holds two changes shows that the first is committed.
+
+use bytes::Bytes;
+
+use crate::configuration::{Change, ChangeStep, Configuration};
+use crate::entry::{Entry, EntryKind};
+use crate::error::Refused;
+use crate::message::Body;
+use crate::number::{Index, Position};
+use crate::output::Role;
+use crate::planted::Bug;
+use crate::progress::Peer;
+use crate::raft::{NOTHING, Raft};
+use crate::status::Feed;
+
+impl Raft {
+    /// Appends a change of configuration to the leader's log and returns where. `data` is what the
+    /// log keeps of it; it must not be empty. The configuration changes when the entry has been
+    /// applied and its answer is fed back.
+    ///
+    /// # Errors
+    /// As [`Raft::propose`], and when an earlier change is not applied yet or this leader has not
+    /// committed an entry of its term, when the change does not fit the configuration, or when it
+    /// would promote a learner that lags.
+    pub fn propose_configuration(
+        &mut self,
+        change: &Change,
+        data: Bytes,
+    ) -> Result<Position, Refused> {
+        if let Err(refused) = self.check_change(change, &data) {
+            self.stats.proposals_refused += 1;
+            return Err(refused);
+        }
+        self.append(EntryKind::Configuration, data)
+    }
+
+    fn check_change(&self, change: &Change, data: &Bytes) -> Result<(), Refused> {
+        self.check_leader()?;
+        if data.is_empty() {
+            return Err(Refused::ChangeWithoutData);
+        }
+        if !self.planted(Bug::ChangeWhilePending) {
+            if let Some(&index) = self.log.configurations().back() {
+                return Err(Refused::ConfigurationPending { index });
+            }
+            if self.commit < self.lead.term_begins {
+                return Err(Refused::ConfigurationPending { index: self.lead.term_begins });
+            }
+        }
+        self.configuration.changed(change)?;
+        match change {
+            Change::Simple(step) => self.check_step(*step),
+            Change::Joint { steps, .. } => steps.iter().try_for_each(|&step| self.check_step(step)),
+            Change::Keep | Change::Leave => Ok(()),
+        }
+    }
+
+    /// A learner becomes a voter only when it has caught up (section 4.2.1 of the dissertation):
+    /// when it is being replicated to, and lacks nothing that was committed an election timeout ago.
+    /// A new voter would otherwise stand in the way of every commit until it had.
+    fn check_step(&self, step: ChangeStep) -> Result<(), Refused> {
+        let ChangeStep::AddVoter(node) = step else { return Ok(()) };
+        if !self.configuration.is_learner(node) || self.planted(Bug::PromoteLagging) {
+            return Ok(());
+        }
+        let peer = self.lead.peer(node);
+        let matched = peer.map_or(Index(0), |peer| peer.matched);
+        let replicating = peer.is_some_and(|peer| peer.feed == Feed::Replicate && peer.counts);
+        if replicating && matched >= self.lead.settled {
+            return Ok(());
+        }
+        Err(Refused::NotCaughtUp { node, matched, last: self.log.last().index })
+    }
+
+    /// [`Input::ConfigurationApplied`](crate::Input::ConfigurationApplied).
+    pub(crate) fn configuration_applied(
+        &mut self,
+        index: Index,
+        configuration: Configuration,
+    ) -> Result<(), Refused> {
+        self.handout.check_changing(index)?;
+        self.count_by(configuration);
+        self.configuration_answered(index)
+    }
+
+    /// The change at `index` has been applied or rejected.
+    pub(crate) fn configuration_answered(&mut self, index: Index) -> Result<(), Refused> {
+        self.handout.changed(index)?;
+        self.log.forget_configurations(index);
+        self.campaign_if_due();
+        Ok(())
+    }
+
+    /// Puts a configuration in force.
+    pub(crate) fn count_by(&mut self, mut configuration: Configuration) {
+        if self.planted(Bug::LearnerVotes) && !configuration.is_joint() {
+            let members = configuration.members();
+            configuration = Configuration::new(members, []).unwrap_or(configuration);
+        }
+        self.configuration = configuration;
+        let (me, next) = (self.config.id, self.log.last().index.next());
+        if self.role != Role::Leader {
+            let stands = self.role != Role::Follower;
+            if stands && !self.configuration.is_voter(me) {
+                self.follow(self.hard_state.term, None);
+            }
+            return;
+        }
+        let (configuration, lead) = (&self.configuration, &mut self.lead);
+        lead.peers.retain(|peer| configuration.contains(peer.id));
+        for id in configuration.members() {
+            if id != me && lead.peer(id).is_none() {
+                // Counted as heard of until it has had the time to be.
+                let mut peer = Peer::new(id, next);
+                peer.active = true;
+                lead.peers.push(peer);
+                lead.peers.sort_unstable_by_key(|peer| peer.id);
+            }
+        }
+        if lead.transfer.is_some_and(|transfer| !configuration.is_voter(transfer.to)) {
+            lead.transfer = None;
+        }
+        if self.configuration.is_voter(me) {
+            // Fewer may be enough now.
+            self.advance_commit();
+            self.confirm_reads();
+        } else {
+            self.resign();
+        }
+    }
+
+    /// A leader that is no voter any more steps down (section 4.2.2 of the dissertation), and names
+    /// as its successor whoever holds most of its log, so that nobody has to wait for a clock.
+    fn resign(&mut self) {
+        self.feed_peers();
+        let voters = self.lead.peers.iter().filter(|peer| self.configuration.is_voter(peer.id));
+        let first_of_best = voters
+            .max_by_key(|peer| (peer.matched, std::cmp::Reverse(peer.id)))
+            .map(|peer| peer.id);
+        if let Some(successor) = first_of_best {
+            self.send(successor, Body::TimeoutNow);
+        }
+        self.follow(self.hard_state.term, None);
+    }
+
+    /// Leaves a joint configuration that is to be left by itself, whoever has begun it.
+    pub(crate) fn leave_if_due(&mut self) {
+        let due = self.role == Role::Leader
+            && self.configuration.is_joint()
+            && self.configuration.leaves_by_itself()
+            && self.commit >= self.lead.term_begins
+            && self.log.configurations().is_empty()
+            && self.lead.transfer.is_none();
+        if due {
+            self.log.append(self.hard_state.term, EntryKind::Configuration, NOTHING);
+            self.stats.proposed += 1;
+            self.lead.uncommitted_bytes += Entry::OVERHEAD;
+        }
+    }
+}
