@@ -215,7 +215,8 @@ impl Raft {
             && !self.is_recovering()
             && !rival
             && self.is_up_to_date(last);
-        self.send(from, Body::PreVoteAnswer { campaign, granted });
+        let committed = self.log.position(self.commit).unwrap_or_default();
+        self.send(from, Body::PreVoteAnswer { campaign, granted, committed });
     }
 
     pub(crate) fn pre_vote_answered(
@@ -260,7 +261,21 @@ impl Raft {
             self.following.vote_answer_due = true;
             self.set_election_clock();
         } else {
-            self.send(from, Body::VoteAnswer { granted: false });
+            self.answer_vote(from, false);
+        }
+    }
+
+    pub(crate) fn answer_vote(&mut self, candidate: NodeId, granted: bool) {
+        let committed = self.log.position(self.commit).unwrap_or_default();
+        self.send(candidate, Body::VoteAnswer { granted, committed });
+    }
+
+    /// Somebody knows that `committed` is committed. Where this log has the same entry, all before
+    /// it is the same too (section 5.3).
+    pub(crate) fn learn_committed(&mut self, committed: Position) {
+        let same = self.log.term(committed.index) == Some(committed.term);
+        if same && self.role != Role::Leader && self.install.is_none() {
+            self.commit_to(committed.index);
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Lead {
     pub(crate) round: u64,
     /// Ticks since the last heartbeat that the clock demanded.
     heartbeat_elapsed: u32,
+    /// This leader has removed itself, and leads on until the entry here is committed.
+    pub(crate) until: Option<Index>,
     /// What was committed when the quorum was last checked: who lacks some of it lags.
     pub(crate) settled: Index,
 }
@@ -216,6 +218,9 @@ impl Raft {
     pub(crate) fn check_leader(&self) -> Result<(), Refused> {
         if self.role != Role::Leader {
             return Err(Refused::NotLeader { leader: self.leader });
+        }
+        if !self.configuration.is_voter(self.config.id) {
+            return Err(Refused::NotLeader { leader: None });
         }
         match self.lead.transfer {
             Some(transfer) => Err(Refused::Transferring { to: transfer.to }),

@@ -6,6 +6,11 @@
 //! a member that has applied a change and one at a member that has not, are always neighbours, and
 //! their quorums meet. A member that knows a change to be committed does not stand for election
 //! before it has applied it; a log that holds two changes shows that the first is committed.
+//!
+//! A voter that is removed may go for good, and take with it the knowledge that its removal is
+//! committed. Whoever restarts then must not need its vote to find out. So the leader *seals* a
+//! removal with a second change behind it that changes nothing; and every answer to a candidate
+//! tells how far the voter knows the log to be committed.
 
 use bytes::Bytes;
 
@@ -86,12 +91,22 @@ impl Raft {
         configuration: Configuration,
     ) -> Result<(), Refused> {
         self.handout.check_changing(index)?;
+        let before = std::mem::take(&mut self.configuration);
+        let voted = before.members().into_iter().filter(|&id| before.is_voter(id));
+        self.seal_due = voted.into_iter().any(|id| !configuration.is_voter(id));
         self.count_by(configuration);
         self.configuration_answered(index)
     }
 
-    /// The change at `index` has been applied or rejected.
-    pub(crate) fn configuration_answered(&mut self, index: Index) -> Result<(), Refused> {
+    /// [`Input::ConfigurationRejected`](crate::Input::ConfigurationRejected): what is before it is
+    /// sealed by it all the same.
+    pub(crate) fn configuration_rejected(&mut self, index: Index) -> Result<(), Refused> {
+        self.handout.check_changing(index)?;
+        self.seal_due = false;
+        self.configuration_answered(index)
+    }
+
+    fn configuration_answered(&mut self, index: Index) -> Result<(), Refused> {
         self.handout.changed(index)?;
         self.log.forget_configurations(index);
         self.campaign_if_due();
@@ -124,44 +139,54 @@ impl Raft {
                 lead.peers.sort_unstable_by_key(|peer| peer.id);
             }
         }
-        if lead.transfer.is_some_and(|transfer| !configuration.is_voter(transfer.to)) {
+        let successor = |to| configuration.is_voter(to) && configuration.is_voter(me);
+        if lead.transfer.is_some_and(|transfer| !successor(transfer.to)) {
             lead.transfer = None;
         }
-        if self.configuration.is_voter(me) {
-            // Fewer may be enough now.
-            self.advance_commit();
-            self.confirm_reads();
-        } else {
-            self.resign();
-        }
+        // Fewer may be enough now.
+        self.advance_commit();
+        self.confirm_reads();
     }
 
-    /// A leader that is no voter any more steps down (section 4.2.2 of the dissertation), and names
-    /// as its successor whoever holds most of its log, so that nobody has to wait for a clock.
-    fn resign(&mut self) {
+    /// A leader that is no voter any more steps down (section 4.2.2 of the dissertation) once its
+    /// removal is sealed: before, those who are left might need it to elect another. Whoever holds
+    /// most of its log is told to stand, so that nobody has to wait for a clock.
+    fn resign_if_sealed(&mut self) {
+        if self.role != Role::Leader || self.lead.until.is_none_or(|seal| seal > self.commit) {
+            return;
+        }
         self.feed_peers();
         let voters = self.lead.peers.iter().filter(|peer| self.configuration.is_voter(peer.id));
-        let first_of_best = voters
-            .max_by_key(|peer| (peer.matched, std::cmp::Reverse(peer.id)))
-            .map(|peer| peer.id);
-        if let Some(successor) = first_of_best {
+        let best = voters.max_by_key(|peer| (peer.matched, std::cmp::Reverse(peer.id)));
+        if let Some(successor) = best.map(|peer| peer.id) {
             self.send(successor, Body::TimeoutNow);
         }
         self.follow(self.hard_state.term, None);
     }
 
-    /// Leaves a joint configuration that is to be left by itself, whoever has begun it.
-    pub(crate) fn leave_if_due(&mut self) {
+    /// What a leader does about the configuration on its own account, whoever has begun it: leaves a
+    /// joint one that is to be left by itself, seals a removal, and resigns after its own. Both
+    /// entries are the same: an order to leave, which changes nothing where nothing is joint.
+    pub(crate) fn settle_configuration(&mut self) {
+        if self.role != Role::Leader {
+            return;
+        }
+        self.resign_if_sealed();
+        let leaves = self.configuration.is_joint() && self.configuration.leaves_by_itself();
         let due = self.role == Role::Leader
-            && self.configuration.is_joint()
-            && self.configuration.leaves_by_itself()
+            && (leaves || self.seal_due)
             && self.commit >= self.lead.term_begins
             && self.log.configurations().is_empty()
             && self.lead.transfer.is_none();
         if due {
-            self.log.append(self.hard_state.term, EntryKind::Configuration, NOTHING);
+            self.seal_due = false;
+            let kind = EntryKind::Configuration;
+            let seal = self.log.append(self.hard_state.term, kind, NOTHING);
             self.stats.proposed += 1;
             self.lead.uncommitted_bytes += Entry::OVERHEAD;
+            if !self.configuration.is_voter(self.config.id) {
+                self.lead.until = Some(seal.index);
+            }
         }
     }
 }

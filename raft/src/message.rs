@@ -40,6 +40,8 @@ pub enum Body {
         campaign: Term,
         /// Whether the vote would be given.
         granted: bool,
+        /// How far the voter knows the log to be committed.
+        committed: Position,
     },
     /// Vote for me in the message's term.
     Vote {
@@ -53,6 +55,9 @@ pub enum Body {
     VoteAnswer {
         /// Whether the vote is given.
         granted: bool,
+        /// How far the voter knows the log to be committed. A candidate that has this very position
+        /// in its log knows it too then: it may be all that it lacks to know who votes.
+        committed: Position,
     },
     /// Entries of the leader's log. One without any tells how far the leader has committed, and
     /// finds out whether what was sent before has arrived.

@@ -14,7 +14,6 @@
 //! before *its* term is durable.
 
 use crate::error::Refused;
-use crate::message::Body;
 use crate::number::{Index, PersistNumber};
 use crate::output::{HardState, Persist, Role};
 use crate::planted::Bug;
@@ -130,7 +129,7 @@ impl Raft {
         if self.following.vote_answer_due && self.vote_is_durable() {
             self.following.vote_answer_due = false;
             if let Some(candidate) = self.hard_state.vote {
-                self.send(candidate, Body::VoteAnswer { granted: true });
+                self.answer_vote(candidate, true);
             }
         }
         if self.role == Role::Follower && self.persistence.durable.term == self.hard_state.term {

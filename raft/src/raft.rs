@@ -60,6 +60,9 @@ pub struct Raft {
     pub(crate) timeout: u32,
     /// An election is to be stood for as soon as nothing forbids it.
     pub(crate) campaign_due: bool,
+    /// The last change of configuration that was applied has removed a voter, and no other change
+    /// stands behind it.
+    pub(crate) seal_due: bool,
     /// The log was damaged, and is not what it was yet.
     pub(crate) recovery: Option<Recovery>,
     /// The snapshot that is to be installed, and whether the driver knows.
@@ -107,6 +110,7 @@ impl Raft {
             elapsed: 0,
             timeout: 0,
             campaign_due: false,
+            seal_due: false,
             recovery: None,
             install: None,
             install_told: false,
@@ -201,7 +205,7 @@ impl Raft {
             Input::ConfigurationApplied { index, configuration } => {
                 self.configuration_applied(index, configuration)
             }
-            Input::ConfigurationRejected { index } => self.configuration_answered(index),
+            Input::ConfigurationRejected { index } => self.configuration_rejected(index),
             Input::Checkpointed(index) => self.checkpointed(index),
             Input::Read(id) => self.read(id),
             Input::Propose(data) => self.propose_or_forward(data),
@@ -242,7 +246,8 @@ impl Raft {
                 self.pre_vote_asked(from, *campaign, *last);
                 Ok(())
             }
-            Body::PreVoteAnswer { campaign, granted } => {
+            Body::PreVoteAnswer { campaign, granted, committed } => {
+                self.learn_committed(*committed);
                 self.pre_vote_answered(from, term, *campaign, *granted);
                 Ok(())
             }
@@ -285,7 +290,8 @@ impl Raft {
                 self.reads_answered(from, reads);
                 Ok(())
             }
-            Body::VoteAnswer { granted } => {
+            Body::VoteAnswer { granted, committed } => {
+                self.learn_committed(*committed);
                 self.vote_answered(from, *granted);
                 Ok(())
             }
@@ -433,9 +439,10 @@ fn plausible(message: &Message) -> Result<(), &'static str> {
         Body::Heartbeat { commit, .. } => number(commit.0),
         Body::ReadAnswer { reads } => reads.iter().all(|read| number(read.index.0)),
         Body::Snapshot { position: at, .. } => position(*at, term) && at.index > Index(0),
-        Body::PreVoteAnswer { .. }
-        | Body::VoteAnswer { .. }
-        | Body::HeartbeatAnswer { .. }
+        Body::PreVoteAnswer { committed, .. } | Body::VoteAnswer { committed, .. } => {
+            position(*committed, term)
+        }
+        Body::HeartbeatAnswer { .. }
         | Body::Read { .. }
         | Body::Propose { .. }
         | Body::TimeoutNow => true,

@@ -80,8 +80,13 @@ impl Raft {
         }
         match peer.feed {
             Feed::Probe => peer.paused = false,
-            Feed::Replicate if !peer.window_is_empty() => feeder.tell_commit(peer),
-            Feed::Replicate | Feed::Snapshot => {}
+            Feed::Replicate if peer.window_is_empty() => {}
+            Feed::Replicate if feeder.position(peer, peer.next.previous()).is_some() => {
+                feeder.tell_commit(peer);
+            }
+            // What was sent last has left the log meanwhile.
+            Feed::Replicate => peer.probe_from(Index(0)),
+            Feed::Snapshot => {}
         }
     }
 

@@ -69,6 +69,7 @@ impl Raft {
         self.commit = position.index;
         self.handout.reset(position.index);
         self.count_by(install.configuration);
+        self.seal_due = false;
         self.following.accepted = position.index;
         self.following.answer_later();
         self.campaign_if_due();

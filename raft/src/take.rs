@@ -19,8 +19,8 @@ impl Raft {
     /// by draining them runs without allocations.
     pub fn take_into(&mut self, output: &mut Output) {
         self.reclaim(output);
+        self.settle_configuration();
         if self.role == Role::Leader {
-            self.leave_if_due();
             self.begin_reads();
             self.feed_peers();
         } else {
