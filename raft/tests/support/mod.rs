@@ -40,7 +40,12 @@ pub struct Member {
     pub reads_failed: Vec<ReadId>,
     /// Its disk answers only when a test says so.
     pub slow_disk: bool,
+    /// Its log was damaged, and it has not recovered: remembered over restarts.
+    pub damaged: bool,
     pub starts: u64,
+    /// How to change the core of each incarnation.
+    pub prepare: Option<fn(&mut Raft, u64)>,
+    pub prepared: u64,
 }
 
 #[derive(Default)]
@@ -92,14 +97,17 @@ impl Member {
             reads: Vec::new(),
             reads_failed: Vec::new(),
             slow_disk: false,
+            damaged: false,
             starts: 0,
+            prepare: None,
+            prepared: 0,
         };
-        member.start(false);
+        member.start();
         member
     }
 
     /// Starts from what the disk has kept.
-    pub fn start(&mut self, recovering: bool) {
+    pub fn start(&mut self) {
         self.state = self.checkpoint.clone();
         let (applied, configuration) = (self.state.applied, self.state.configuration.clone());
         let mut restart = Restart::new(&self.config, self.hard_state, applied, configuration);
@@ -107,12 +115,16 @@ impl Member {
             restart.push(entry.clone()).unwrap();
         }
         restart.log_begins_at(self.log_first);
-        if recovering {
+        if self.damaged {
             restart.recovering();
         }
         self.starts += 1;
         let seed = self.id.0 * 1_000 + self.starts;
-        self.raft = Some(Raft::new(self.config.clone(), restart, seed).unwrap());
+        let mut raft = Raft::new(self.config.clone(), restart, seed).unwrap();
+        if let Some(prepare) = self.prepare {
+            prepare(&mut raft, self.prepared);
+        }
+        self.raft = Some(raft);
     }
 
     /// Loses everything that is not on the disk; of what was being written, `kept` steps survive.
@@ -132,6 +144,13 @@ impl Member {
         self.slow_disk = false;
     }
 
+    /// While it is down, its log loses what is behind `last`, but nothing that the checkpoint has.
+    pub fn damage(&mut self, last: Index) {
+        let last = last.max(self.checkpoint.applied.index);
+        self.log.truncate((last.0 + 1).saturating_sub(self.log_first.0) as usize);
+        self.damaged = true;
+    }
+
     fn write(&mut self, persist: Persist, entries: usize) {
         if let Some(hard_state) = persist.hard_state {
             assert!(self.hard_state.term <= hard_state.term);
@@ -143,7 +162,8 @@ impl Member {
             self.log.truncate(from.0.saturating_sub(self.log_first.0) as usize);
         }
         for entry in persist.entries.into_iter().take(entries) {
-            assert_eq!(entry.index, self.log_last().next(), "the log of {} has a gap", self.id);
+            let at = (self.log_first, self.log_last(), self.checkpoint.applied);
+            assert_eq!(entry.index, at.1.next(), "the log of {} has a gap, {at:?}", self.id);
             assert!(entry.term <= self.hard_state.term, "an entry before its term");
             self.log.push_back(entry);
         }
@@ -192,7 +212,8 @@ impl Member {
     /// Makes the applied state durable, and gives up the log behind it but for `keep` entries.
     pub fn checkpoint(&mut self, keep: u64) {
         // A checkpoint does not get ahead of the durable log.
-        if self.state.applied.index > self.log_last() || self.install.is_some() {
+        let persisted = self.raft().status().persisted;
+        if self.state.applied.index > persisted || self.install.is_some() {
             return;
         }
         self.checkpoint = self.state.clone();
@@ -269,6 +290,7 @@ impl Cluster {
         let Some(member) = self.members.get_mut(&id) else { return false };
         let Some(raft) = member.raft.as_mut() else { return false };
         let output = raft.take();
+        member.damaged &= raft.status().recovering;
         let busy = !output.is_empty();
         if let Some(persist) = output.persist {
             assert!(member.persist.is_none(), "two persists at once");
@@ -425,12 +447,26 @@ impl Cluster {
         }
     }
 
-    /// So many ticks at one member alone.
-    pub fn tick_one(&mut self, number: u64, ticks: u32) {
+    /// So many ticks at some members alone.
+    pub fn tick_at(&mut self, numbers: &[u64], ticks: u32) {
         for _ in 0..ticks {
-            self.raft(number).step(Input::Tick).unwrap();
+            for &number in numbers {
+                self.raft(number).step(Input::Tick).unwrap();
+            }
             self.settle();
         }
+    }
+
+    /// Ticks at some members alone, until one of them leads.
+    pub fn elect_among(&mut self, numbers: &[u64]) -> u64 {
+        for _ in 0..200 {
+            self.tick_at(numbers, 1);
+            if let Some(&leader) = numbers.iter().find(|&&number| self.role(number) == Role::Leader)
+            {
+                return leader;
+            }
+        }
+        panic!("no leader among {numbers:?}");
     }
 
     /// Makes `number` stand for election, and lets everything happen.
@@ -474,7 +510,7 @@ impl Cluster {
     }
 
     pub fn restart(&mut self, number: u64) {
-        self.member(number).start(false);
+        self.member(number).start();
         self.settle();
     }
 
