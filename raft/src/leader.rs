@@ -239,13 +239,12 @@ impl Raft {
     /// Proposals that a follower has handed on. What is refused is lost, as the contract says.
     pub(crate) fn propose_for(&mut self, proposals: &mut Vec<Proposal>) {
         for proposal in proposals.drain(..) {
-            let refused = match proposal {
-                Proposal::Normal(data) => self.propose(data).err(),
+            let _lost = match proposal {
+                Proposal::Normal(data) => self.propose(data),
                 Proposal::Configuration { change, data } => {
-                    self.propose_configuration(&change, data).err()
+                    self.propose_configuration(&change, data)
                 }
             };
-            drop(refused);
         }
     }
 }

@@ -4,9 +4,32 @@
 //! knows nothing of disks, networks and state machines; whoever drives it carries its outputs out
 //! and tells it of the results. Given the same seed and the same inputs, it gives the same outputs.
 //!
-//! This version runs a cluster of one voter: [`Raft::new`] refuses a configuration of several
-//! members, and a change that would lead to one is refused. What the driver sees is complete for
-//! clusters of any size; what only those need is marked "(peers)" below.
+//! # The design
+//!
+//! [`Raft`] is one member. `raft` dispatches what comes in, `take` gathers what goes out; between
+//! them are the rules, a file for each subject:
+//!
+//! | file | subject | where it is from |
+//! | --- | --- | --- |
+//! | `election` | pre-vote, votes, the lease on a vote | section 5.2; dissertation 9.6, 6.2 |
+//! | `follower` | taking entries, acknowledging, handing on | section 5.3 |
+//! | `leader` | appending, committing, check-quorum, rounds of heartbeats | 5.3, 5.4.2 |
+//! | `replicate` | batches, pipelines, entries that have left the memory | 5.3; dissertation 10.2 |
+//! | `persistence` | what must be durable before what is said | dissertation 10.2.1 |
+//! | `membership` | simple and joint changes, in force once applied | section 6 |
+//! | `reads` | read index, in batches | section 8; dissertation 6.4 |
+//! | `snapshot`, `transfer` | as they say | section 7; dissertation 3.10 |
+//! | `recovery` | a member whose log was damaged | beyond the paper |
+//!
+//! They work on parts that know nothing of each other: the `log`, whose end is in memory and the
+//! rest known by its `terms`; `handout`, which gives each committed entry out once; `progress`, what
+//! a leader knows of one member; `quorum`, the arithmetic of majorities. One voter alone is a
+//! cluster like any other.
+//!
+//! Two things differ from the paper. A change of configuration is in force once it is *applied*, not
+//! once it is in the log (`membership` says why quorums still meet), because the state machine has
+//! the last word on it. And persistence is asynchronous: a leader sends entries while it writes them,
+//! and an entry may be committed, and applied, before the leader's own disk has it.
 //!
 //! # The driver's loop
 //!
@@ -58,10 +81,10 @@
 //! | the last of them, a change of configuration | applies it, or not | [applied], [rejected] |
 //! | [`Output::fetches`] | reads old entries from the log | [`Input::Fetched`] |
 //! | [`Output::reads`] | serves each read once its index is applied | |
-//! | [`Output::reads_failed`] (peers) | asks again, or tells the client | |
-//! | [`Output::messages`] (peers) | sends them | [`Input::Message`], there |
-//! | [`Output::snapshots`] (peers) | streams its state to a member | [`Input::SnapshotReport`] |
-//! | [`Output::install`] (peers) | puts a snapshot in place | [installed], [failed] |
+//! | [`Output::reads_failed`] | asks again, or tells the client | |
+//! | [`Output::messages`] | sends them | [`Input::Message`], there |
+//! | [`Output::snapshots`] | streams its state to a member | [`Input::SnapshotReport`] |
+//! | [`Output::install`] | puts a snapshot in place | [installed], [failed] |
 //! | [`Output::role`] | tells those who want to know | |
 //!
 //! [applied]: Input::ConfigurationApplied
@@ -70,7 +93,7 @@
 //! [failed]: Input::InstallFailed
 //!
 //! On its own account it puts in [`Input::Tick`] as its clock demands, [`Raft::propose`],
-//! [`Input::Read`], [`Input::Checkpointed`] when entries leave the log, and (peers)
+//! [`Input::Read`], [`Input::Checkpointed`] when entries leave the log, and
 //! [`Input::Transfer`], [`Input::LeaderLost`] and [`Input::Unreachable`].
 //!
 //! # What must be durable before what
@@ -81,25 +104,28 @@
 //! 2. Everything else may be carried out at once. What must not be *said* before it is durable,
 //!    the core holds back by itself: a vote, an acknowledgement, its own share in a majority. So
 //!    committed entries may be applied, and messages sent, while a persist is under way.
-//! 3. A state machine's own checkpoint must not get ahead of the durable log, and entries leave the
+//! 3. A state machine's own checkpoint must not get ahead of the durable log, which reaches
+//!    [`Status::persisted`] (the disk may hold more that is about to be cut off). Entries leave the
 //!    log only once a checkpoint contains them. [`Restart`] then finds what [`Raft::new`] checks: a
 //!    log that reaches the applied position and agrees with it, and a term as high as the log's.
-//! 4. The commit index is not kept. It is learned again: a lone voter commits its whole log by the
-//!    first entry of its new term. Where a log shows by itself what must have been committed (a
+//! 4. The commit index is not kept. It is learned again: from the leader, from the answers to a
+//!    candidate, and at last by the first entry of a new term. Where a log shows by itself what must have been committed (a
 //!    change of configuration with another one behind it), it is committed at the start.
 //!
 //! # What is bounded
 //!
 //! Proposals that wait to be committed ([`Config::max_uncommitted_bytes`], with
 //! [`Refused::Full`] beyond), entries that wait to be applied ([`Config::max_committed_bytes`]),
-//! reads that wait ([`Config::max_reads`]), and durable entries in memory ([`Config::tail_bytes`]).
+//! reads that wait ([`Config::max_reads`]), durable entries in memory ([`Config::tail_bytes`]), and
+//! what is under way to each member ([`Config::max_inflight_appends`],
+//! [`Config::max_inflight_bytes`]; one snapshot).
 //! Nothing is ever read from a disk while a call lasts: entries that have left the memory are
 //! fetched, and the member goes on meanwhile.
 //!
 //! # What is refused
 //!
 //! [`Raft::step`] never panics on what a peer or a disk brings. A [`Refused`] input has changed
-//! nothing. Asserts guard the core's own invariants, which are listed at [`Raft`].
+//! nothing, except that a message may have told its term and that its sender is there. Asserts guard the core's own invariants, which are listed at [`Raft`].
 
 // What the driver sees.
 mod config;
