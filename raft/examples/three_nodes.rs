@@ -1,5 +1,4 @@
-//! Three members in one process: an election, a replication, a crash of the leader with an entry
-//! that nobody else has, and a recovery in which that entry gives way.
+//! Three members: an election, a replication, a crash, and a recovery in which an entry gives way.
 //!
 //! `cargo run -p revd-raft --example three_nodes`
 
@@ -81,8 +80,7 @@ fn propose(nodes: &mut [Node], word: &'static str) -> Result<usize, Refused> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let new = |id| Node { id: NodeId(id), raft: None, disk: Disk::default() };
-    let mut nodes = [1, 2, 3].map(new);
+    let mut nodes = [1, 2, 3].map(|id| Node { id: NodeId(id), raft: None, disk: Disk::default() });
     nodes.iter_mut().try_for_each(Node::start)?;
     println!("an election");
     run(&mut nodes, 250)?;
