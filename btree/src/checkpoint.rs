@@ -13,8 +13,10 @@
 
 use std::sync::Arc;
 
+use revd_disk::Buffer;
+
 use crate::format::{
-    BLOCK_BYTES, Commit, NOTE_BYTES_MAX, Run, SLOT_BLOCKS, Slot, blocks_of, checksum,
+    BLOCK_BYTES, Commit, Encode, NOTE_BYTES_MAX, Run, SLOT_BLOCKS, Slot, blocks_of, checksum,
 };
 use crate::history::HistoryEdit;
 use crate::inner::MemInner;
@@ -34,7 +36,10 @@ const RECENT_LEAVES_MAX: usize = 64;
 /// their leaf does.
 const OPEN_EXTENT_BYTES_MAX: usize = 1 << 20;
 /// Bytes that are gathered for one write.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 4 << 20;
+/// Writes of this many bytes go past the page cache: copying them there takes longer than the
+/// device, and whoever writes so much at once will not soon read it all.
+const DIRECT_BYTES: usize = 256 << 10;
 
 /// The copy of the open leaf that is on disk.
 #[derive(Clone, Debug)]
@@ -103,9 +108,9 @@ impl Piece {
         }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut impl Encode) {
         match self {
-            Piece::Extent(extent) => out.extend_from_slice(&extent.bytes),
+            Piece::Extent(extent) => out.bytes(&extent.bytes),
             Piece::Leaf(leaf) => leaf.encode(leaf.segments.len(), out),
             Piece::Open(saved) => saved.leaf.encode(saved.segments, out),
             Piece::Rows(rows) => rows.encode(out),
@@ -131,6 +136,8 @@ pub struct Checkpoint {
     recent: Vec<(Key, Link)>,
     tables: Vec<(u8, Link)>,
     map_homes: Vec<Arc<Home>>,
+    /// Free blocks, some of which the pieces may lie in, that zeros go to first.
+    primed: Vec<Run>,
     punched: Vec<Run>,
 }
 
@@ -223,11 +230,15 @@ impl Tree {
         if self.recent.len() > RECENT_LEAVES_MAX {
             self.fold_recent()?;
         }
+        self.check_retired()?;
         let open_saved = self.open_to_save();
         let pieces = self.pieces(open_saved.as_ref());
-        let sizes: Vec<u32> = pieces.iter().map(Piece::blocks).collect();
+        let is_long = |piece: &&Piece| !matches!(piece, Piece::Open(_));
+        let sizes: Vec<u32> = pieces.iter().filter(is_long).map(Piece::blocks).collect();
+        let open = open_saved.as_ref().filter(|saved| !saved.home.is_settled());
+        let open = open.map_or(0, |saved| Piece::Open(saved.clone()).blocks());
         let tables = self.tables.iter().filter(|root| !matches!(root, Link::Empty)).count();
-        let total: u64 = sizes.iter().map(|&size| u64::from(size)).sum();
+        let total = sizes.iter().map(|&size| u64::from(size)).sum::<u64>() + u64::from(open);
         // Placing all this may make the file longer, and so the map.
         let map_pages = self.space.map_pages_after(total);
         let recent = self.recent.len();
@@ -235,14 +246,21 @@ impl Tree {
         let commit = blocks_of(commit);
         let total = total + u64::from(commit) + map_pages as u64;
         self.space.back(total)?;
-        let (commit_block, blocks) = self.space.place(commit, &sizes)?;
+        let map = self.space.map_pages_guess();
+        let (brief, blocks) = self.space.place(open + map + commit, &sizes)?;
         // From here on nothing can fail but by a mistake of ours.
-        for ((piece, block), blocks) in pieces.iter().zip(blocks).zip(sizes) {
+        for ((piece, block), blocks) in pieces.iter().filter(is_long).zip(blocks).zip(sizes) {
             piece.home().settle(Run { block, blocks });
         }
-        let commit_run = Run { block: commit_block, blocks: commit };
+        if open > 0
+            && let Some(saved) = &open_saved
+        {
+            saved.home.settle(Run { block: brief.block, blocks: open });
+        }
+        let map_run = Run { block: brief.block + open, blocks: map };
+        let commit_run = Run { block: map_run.end(), blocks: commit };
         let mut retired = self.retire_replaced(open_saved.as_ref());
-        let (map, old_map) = self.space.settle_map()?;
+        let (map, old_map) = self.space.settle_map(map_run)?;
         retired.extend(old_map);
         let frozen = Frozen { pieces, map, commit_run, open_saved, retired, blocks: total };
         Ok(self.begin(note, frozen))
@@ -285,14 +303,28 @@ impl Tree {
         for recent in self.recent.iter(self.recent.len()) {
             gather(&recent.link, &mut pieces);
         }
+        self.tables.iter().for_each(|root| gather(root, &mut pieces));
         if let Some(saved) = open_saved
             && !saved.home.is_settled()
         {
             gather_extents(saved.leaf.extents(saved.segments), &mut pieces);
             pieces.push(Piece::Open(saved.clone()));
         }
-        self.tables.iter().for_each(|root| gather(root, &mut pieces));
         pieces
+    }
+
+    /// Checks that all blocks that this checkpoint may give up are in use, once each. If they are
+    /// not, the file is damaged, and they would be given out while somebody else uses them.
+    fn check_retired(&mut self) -> Result<(), Error> {
+        let mut runs = self.changes.retired.clone();
+        runs.extend((self.commit.blocks > 0).then_some(self.commit));
+        runs.extend(self.open_saved.as_ref().and_then(|saved| saved.home.run()));
+        runs.extend(self.space.map_homes().iter().filter_map(|home| home.run()));
+        let checked = self.space.check_used(runs);
+        if checked.is_err() {
+            self.pages.poison();
+        }
+        checked
     }
 
     /// Takes the blocks that the new checkpoint does not use off the map.
@@ -318,6 +350,7 @@ impl Tree {
             owner: self.owner,
             records: self.records,
             rows: self.rows,
+            leaves: self.leaves,
             last_key: self.last_key,
             note: note.to_vec(),
             ..Commit::default()
@@ -336,6 +369,7 @@ impl Tree {
                 .map(|(table, root)| (table, root.clone()))
                 .collect(),
             map_homes: self.space.map_homes(),
+            primed: self.space.take_to_prime(),
             punched: punched.clone(),
             pieces: frozen.pieces,
             map: frozen.map,
@@ -388,7 +422,14 @@ impl Checkpoint {
 
     fn write_all(mut self) -> Result<Written, Error> {
         let pages = self.pages.clone();
-        let mut output = Output::new(&pages);
+        let mut buffer = pages.write_buffer.lock();
+        buffer.clear();
+        let bytes: u64 = self.pieces.iter().map(|piece| u64::from(piece.blocks())).sum();
+        buffer.reserve(WRITE_BYTES.min(bytes as usize * BLOCK_BYTES + WRITE_BYTES / 32));
+        let mut output = Output { pages: &pages, buffer: &mut buffer, offset: 0, bytes: 0 };
+        for run in &self.primed {
+            output.prime(*run)?;
+        }
         for piece in &self.pieces {
             let run = piece.home().run().expect("the writer has settled all pieces");
             let crc = match piece {
@@ -412,6 +453,8 @@ impl Checkpoint {
         let block = SLOT_BLOCKS[(sequence % 2) as usize];
         output.write(Run { block, blocks: 1 }, |out| out.extend_from_slice(&slot.encode()))?;
         let bytes = output.finish()?;
+        buffer.clear_and_shrink(WRITE_BYTES);
+        drop(buffer);
         pages.file.sync_data()?;
         for run in &self.punched {
             // Room that is not given back is no loss of data, and not every file system can.
@@ -439,50 +482,63 @@ impl Checkpoint {
 /// Writes runs of blocks, neighbours with one call.
 struct Output<'p> {
     pages: &'p Pages,
-    buffer: Vec<u8>,
+    buffer: &'p mut Buffer,
     /// Where the buffer goes.
     offset: u64,
     bytes: u64,
 }
 
-impl<'p> Output<'p> {
-    fn new(pages: &'p Pages) -> Output<'p> {
-        Output { pages, buffer: Vec::with_capacity(WRITE_BYTES), offset: 0, bytes: 0 }
-    }
-
+impl Output<'_> {
     /// Writes a run and returns the checksum of its blocks.
-    fn write(&mut self, run: Run, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u32, Error> {
-        let follows = self.offset + self.buffer.len() as u64 == run.offset();
-        if !follows || self.buffer.len() >= WRITE_BYTES {
-            self.flush()?;
-            self.offset = run.offset();
-        }
-        let start = self.buffer.len();
-        encode(&mut self.buffer);
+    fn write(&mut self, run: Run, encode: impl FnOnce(&mut Buffer)) -> Result<u32, Error> {
+        let start = self.begin(run)?;
+        encode(self.buffer);
         let len = self.buffer.len() - start;
         assert!(len as u64 <= run.bytes(), "{len} bytes do not fit into {run:?}");
-        self.buffer.resize(start + run.bytes() as usize, 0);
+        self.buffer.resize(start + run.bytes() as usize);
         Ok(checksum(&self.buffer[start..]))
     }
 
-    /// The same for bytes that are not worth copying.
+    /// The same for many bytes: a part at a time.
     fn write_long(&mut self, run: Run, bytes: &[u8]) -> Result<u32, Error> {
-        self.flush()?;
-        let whole = bytes.len() / BLOCK_BYTES * BLOCK_BYTES;
-        self.pages.file.write_at(&bytes[..whole], run.offset())?;
-        self.bytes += whole as u64;
-        self.offset = run.offset() + whole as u64;
-        self.buffer.extend_from_slice(&bytes[whole..]);
-        self.buffer.resize(run.bytes() as usize - whole, 0);
         let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&bytes[..whole]);
-        hasher.update(&self.buffer);
+        let mut block = run.block;
+        for part in bytes.chunks(WRITE_BYTES) {
+            let start = self.begin(Run { block, blocks: blocks_of(part.len()) })?;
+            self.buffer.extend_from_slice(part);
+            self.buffer.pad_to_block();
+            hasher.update(&self.buffer[start..]);
+            block += blocks_of(part.len());
+        }
         Ok(hasher.finalize())
+    }
+
+    /// Makes the end of the buffer the place of a run; returns where it begins there.
+    fn begin(&mut self, run: Run) -> Result<usize, Error> {
+        let follows = self.offset + self.buffer.len() as u64 == run.offset();
+        if !follows || self.buffer.len() + run.bytes() as usize > WRITE_BYTES {
+            self.flush()?;
+            self.offset = run.offset();
+        }
+        Ok(self.buffer.len())
+    }
+
+    /// Writes zeros to blocks that were never written.
+    fn prime(&mut self, run: Run) -> Result<(), Error> {
+        self.flush()?;
+        self.offset = run.offset();
+        self.buffer.resize(run.bytes() as usize);
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<(), Error> {
         if !self.buffer.is_empty() {
-            self.pages.file.write_at(&self.buffer, self.offset)?;
+            match &self.pages.direct {
+                Some(direct) if self.buffer.len() >= DIRECT_BYTES => {
+                    direct.write_unsynced_at(&*self.buffer, self.offset)?;
+                }
+                _ => self.pages.file.write_at(&*self.buffer, self.offset)?,
+            }
             self.bytes += self.buffer.len() as u64;
             self.offset += self.buffer.len() as u64;
             self.buffer.clear();

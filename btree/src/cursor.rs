@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::leaf::{RawRecord, Value};
+use crate::pages::{Epoch, Pages};
 use crate::rows::RowsView;
-use crate::view::{LeafPlace, Seek, View};
+use crate::view::{LeafPlace, Seek, View, value_bytes};
 use crate::{Error, Key, Table};
 
 /// A record of the history, where it is.
@@ -15,12 +16,14 @@ pub struct Record<'a> {
     /// The owner's description of the value; always beside the key.
     pub head: &'a [u8],
     value: Value<'a>,
-    view: View<'a>,
+    pages: &'a Pages,
+    epoch: &'a Epoch,
 }
 
 impl<'a> Record<'a> {
     pub(crate) fn new(raw: RawRecord<'a>, view: View<'a>) -> Record<'a> {
-        Record { key: raw.key, head: raw.head, value: raw.value, view }
+        let View { pages, epoch, .. } = view;
+        Record { key: raw.key, head: raw.head, value: raw.value, pages, epoch }
     }
 
     /// The length of the value; does not touch it, even if it is in an extent of its own.
@@ -35,7 +38,7 @@ impl<'a> Record<'a> {
     ///
     /// [`Error::Corrupt`] or [`Error::Disk`] if it is in an extent that cannot be read.
     pub fn value(&self) -> Result<&'a [u8], Error> {
-        self.view.value(self.value)
+        value_bytes(self.value, self.pages, self.epoch)
     }
 }
 

@@ -90,6 +90,12 @@ pub enum OpenError {
         /// The identity in the file.
         found: [u8; 16],
     },
+    /// Whoever writes the file replaced its root each time that it was read; try again.
+    #[error("the root of {} changed each time it was read", file.display())]
+    Busy {
+        /// The file.
+        file: PathBuf,
+    },
     /// The options contradict themselves or the file.
     #[error("invalid options: {0}")]
     Options(&'static str),

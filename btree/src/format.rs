@@ -5,6 +5,8 @@
 //! All numbers are little-endian. Decoders take any bytes: what does not decode is `None`, and the
 //! caller names file and offset.
 
+use revd_disk::Buffer;
+
 use crate::Key;
 
 /// The version of the format that this crate reads and writes.
@@ -34,6 +36,8 @@ pub(crate) const INLINE_VALUE_BYTES: usize = LEAF_BYTES / 4;
 /// Table values longer than this are kept in an extent.
 pub(crate) const INLINE_ROW_BYTES: usize = ROWS_BYTES / 4;
 
+/// No file has so many records or rows: each takes some bytes of at most 2^44.
+const COUNT_MAX: u64 = 1 << 44;
 /// The longest head of a record.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The longest value of a record.
@@ -105,43 +109,57 @@ impl Pointer {
 
 /// Appends numbers to a record.
 pub(crate) trait Encode {
-    fn key(&mut self, key: Key);
-    fn pointer(&mut self, pointer: Option<Pointer>);
-    fn u32(&mut self, number: u32);
-    fn u64(&mut self, number: u64);
-    /// Seven bits a byte, the lowest first; the last byte is below 128.
-    fn varint(&mut self, number: u64);
-}
+    fn bytes(&mut self, bytes: &[u8]);
 
-impl Encode for Vec<u8> {
+    fn u8(&mut self, number: u8) {
+        self.bytes(&[number]);
+    }
+
+    fn u16(&mut self, number: u16) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn u32(&mut self, number: u32) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn u64(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    /// Seven bits a byte, the lowest first; the last byte is below 128.
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.u8(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.u8(number as u8);
+    }
+
     fn key(&mut self, key: Key) {
         self.u64(key.main);
         self.u64(key.sub);
-        self.push(key.kind);
+        self.u8(key.kind);
     }
 
     /// `None` is ten zeros: block 0 is the header, so no child is there.
     fn pointer(&mut self, pointer: Option<Pointer>) {
         let pointer = pointer.unwrap_or(Pointer { block: 0, blocks: 0, crc: 0 });
         self.u32(pointer.block);
-        self.extend_from_slice(&pointer.blocks.to_le_bytes());
+        self.u16(pointer.blocks);
         self.u32(pointer.crc);
     }
+}
 
-    fn u32(&mut self, number: u32) {
-        self.extend_from_slice(&number.to_le_bytes());
+impl Encode for Vec<u8> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
+}
 
-    fn u64(&mut self, number: u64) {
-        self.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.push(number as u8);
+impl Encode for Buffer {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
     }
 }
 
@@ -334,6 +352,33 @@ impl Slot {
     }
 }
 
+/// How much the closed leaves of the history are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeafTotals {
+    pub(crate) count: u64,
+    /// The blocks that they take.
+    pub(crate) blocks: u64,
+    /// The bytes that they have, without what fills the last block of each.
+    pub(crate) bytes: u64,
+}
+
+impl LeafTotals {
+    /// Counts a leaf of this length.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.blocks += u64::from(blocks_of(bytes));
+        self.bytes += bytes as u64;
+    }
+
+    /// Takes `old` out, which is part of it, and puts `new` in.
+    pub(crate) fn replace(&mut self, old: LeafTotals, new: LeafTotals) {
+        // The numbers in the file may be wrong until `verify` finds that out.
+        self.count = (self.count + new.count).saturating_sub(old.count);
+        self.blocks = (self.blocks + new.blocks).saturating_sub(old.blocks);
+        self.bytes = (self.bytes + new.bytes).saturating_sub(old.bytes);
+    }
+}
+
 /// The root of everything: what a checkpoint ends with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commit {
@@ -343,6 +388,8 @@ pub(crate) struct Commit {
     pub(crate) records: u64,
     /// Rows in all tables.
     pub(crate) rows: u64,
+    /// The closed leaves of the history.
+    pub(crate) leaves: LeafTotals,
     /// The last key ever appended to the history.
     pub(crate) last_key: Option<Key>,
     /// Root of the history's inner nodes.
@@ -374,6 +421,7 @@ impl Commit {
             + 16
             + 8
             + 8
+            + 3 * 8
             + 1
             + KEY_BYTES
             + 2 * POINTER_BYTES
@@ -391,6 +439,9 @@ impl Commit {
         bytes.extend_from_slice(&self.owner);
         bytes.u64(self.records);
         bytes.u64(self.rows);
+        bytes.u64(self.leaves.count);
+        bytes.u64(self.leaves.blocks);
+        bytes.u64(self.leaves.bytes);
         bytes.push(u8::from(self.last_key.is_some()));
         bytes.key(self.last_key.unwrap_or_default());
         bytes.pointer(self.base);
@@ -429,6 +480,11 @@ impl Commit {
             owner: decoder.array()?,
             records: decoder.u64()?,
             rows: decoder.u64()?,
+            leaves: LeafTotals {
+                count: decoder.u64()?,
+                blocks: decoder.u64()?,
+                bytes: decoder.u64()?,
+            },
             ..Commit::default()
         };
         let has_last = decoder.u8()?;
@@ -459,10 +515,15 @@ impl Commit {
             commit.pieces.push(decoder.some_pointer()?);
         }
         commit.note = decoder.bytes(note)?.to_vec();
+        let LeafTotals { count, blocks, bytes } = commit.leaves;
+        let possible = commit.records.max(commit.rows) < COUNT_MAX
+            && blocks <= u64::from(u32::MAX)
+            && count <= blocks
+            && bytes <= blocks * BLOCK_BYTES as u64;
         let rising = commit.tables.is_sorted_by(|a, b| a.0 < b.0)
             && commit.tables.iter().all(|(table, _)| *table < crate::Table::COUNT)
             && commit.recent.is_sorted_by(|a, b| a.0 < b.0);
-        (has_last <= 1 && rising).then_some(commit)
+        (has_last <= 1 && rising && possible).then_some(commit)
     }
 }
 
@@ -488,6 +549,7 @@ mod tests {
             owner: [7; 16],
             records: 3,
             rows: 2,
+            leaves: LeafTotals { count: 2, blocks: 8, bytes: 32_000 },
             last_key: Some(Key::new(5, 6, 1)),
             base: Some(Pointer { block: 77, blocks: 4, crc: 1 }),
             open: None,

@@ -68,9 +68,14 @@ impl HistoryEdit<'_> {
         high: Option<Key>,
         mut new: Replacement,
     ) -> Result<(), Error> {
+        if high.is_some_and(|high| high <= low) {
+            return Err(self.pages.corrupt(0, "order of leaves", low.main, 0));
+        }
         let level = level_of(base, self.pages, self.epoch)?;
         let nodes = self.replace_below(base, level, low, high, &mut new)?;
-        assert!(new.is_empty(), "the leaves from {low} on were not placed");
+        if !new.is_empty() {
+            return Err(self.pages.corrupt(0, "separators of inner nodes", low.main, 0));
+        }
         *base = root_of(nodes, level, CAPACITY);
         while let Link::Inner(inner) = base
             && inner.level > 1
@@ -93,22 +98,63 @@ impl HistoryEdit<'_> {
     ) -> Result<Replacement, Error> {
         let inner = own(link, Some(level), self.pages, self.epoch, self.changes)?;
         let start = inner.entries.partition_point(|(key, _)| *key <= low).saturating_sub(1);
-        let end = high.map_or(inner.entries.len(), |high| {
+        let end_of_old = high.map_or(inner.entries.len(), |high| {
             inner.entries.partition_point(|(key, _)| *key < high)
         });
         if level == 1 {
-            inner.entries.splice(start..end, new.drain(..));
+            inner.entries.splice(start..end_of_old, new.drain(..));
         } else {
             let mut nodes = Vec::new();
-            for (_, child) in &mut inner.entries[start..end] {
+            for (_, child) in &mut inner.entries[start..end_of_old] {
                 nodes.extend(self.replace_below(child, level - 1, low, high, new)?);
             }
-            inner.entries.splice(start..end, nodes);
+            let end = start + nodes.len();
+            inner.entries.splice(start..end_of_old, nodes);
+            self.join_thin(inner, start, end);
         }
         let Link::Inner(inner) = std::mem::take(link) else {
             unreachable!("an owned node is in memory")
         };
         Ok(divide(inner, CAPACITY))
+    }
+
+    /// Joins the children in `[start, end)` that have few entries left with the neighbour before
+    /// them, so that sweeps leave a tree as low and as full as its size deserves.
+    fn join_thin(&mut self, inner: &mut MemInner, start: usize, end: usize) {
+        let (mut right, mut end) = (start.max(1), end.min(inner.entries.len()));
+        let level = inner.level - 1;
+        while right < end {
+            // A neighbour that cannot be read is left alone; whoever needs it will be told.
+            if !matches!(self.is_joinable(&inner.entries[right - 1..=right], level), Ok(true)) {
+                right += 1;
+                continue;
+            }
+            let [(_, first), (_, second)] = &mut inner.entries[right - 1..=right] else {
+                unreachable!("a range of two entries has two")
+            };
+            let Ok(second) = own(second, Some(level), self.pages, self.epoch, self.changes) else {
+                return;
+            };
+            let entries = std::mem::take(&mut second.entries);
+            match own(first, Some(level), self.pages, self.epoch, self.changes) {
+                Ok(first) => first.entries.extend(entries),
+                Err(_) => {
+                    second.entries = entries;
+                    return;
+                }
+            }
+            inner.entries.remove(right);
+            end -= 1;
+        }
+    }
+
+    fn is_joinable(&self, pair: &[(Key, Link)], level: u8) -> Result<bool, Error> {
+        let mut counts = [0; 2];
+        for (count, (_, link)) in counts.iter_mut().zip(pair) {
+            *count = Child::Link(link).inner(Some(level), self.pages, self.epoch)?.count();
+        }
+        let [first, second] = counts;
+        Ok(first.min(second) < CAPACITY / 4 && first + second <= CAPACITY / 4 * 3)
     }
 
     /// The leaves from the one that holds `from` on, each with its separator, as long as `more`

@@ -49,15 +49,15 @@ impl MemInner {
     }
 
     /// Appends the node; all children must have been written.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[INNER_KIND, self.level]);
-        out.extend_from_slice(&(self.entries.len() as u16).to_le_bytes());
+    pub(crate) fn encode(&self, out: &mut impl Encode) {
+        out.bytes(&[INNER_KIND, self.level]);
+        out.u16(self.entries.len() as u16);
         out.u32(0);
         for (key, link) in &self.entries {
             let child = link.pointer().expect("children are written before their parent");
             out.key(*key);
-            out.push(0);
-            out.extend_from_slice(&child.blocks.to_le_bytes());
+            out.u8(0);
+            out.u16(child.blocks);
             out.u32(child.block);
             out.u32(child.crc);
         }
@@ -125,14 +125,27 @@ impl<'a> InnerView<'a> {
         }
     }
 
-    /// The last entry whose key is at most `key`, or the first entry.
-    pub(crate) fn position(self, key: Key) -> usize {
-        self.partition_point(|separator| separator <= key).saturating_sub(1)
+    fn main(self, index: usize) -> u64 {
+        match self {
+            InnerView::Memory(inner) => inner.entries[index].0.main,
+            InnerView::Disk { entries, .. } => {
+                u64_at(&entries[index * ENTRY_BYTES..], 0).expect("an entry has 28 bytes")
+            }
+        }
     }
 
-    /// The first entry whose key does not satisfy `before`.
-    pub(crate) fn partition_point(self, before: impl Fn(Key) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.count());
+    /// The last entry whose key is at most `key`, or the first entry.
+    pub(crate) fn position(self, key: Key) -> usize {
+        self.partition_point(key, |separator| separator <= key).saturating_sub(1)
+    }
+
+    /// The first entry whose key does not satisfy `before`, which is to be found around `near`.
+    ///
+    /// Leaves are filled to the brim, so separators rise evenly, and where `near` lies between the
+    /// first and the last tells nearly where its entry is. The search goes on from there in
+    /// doubling steps, and so costs no more than twice a binary one when the guess is bad.
+    pub(crate) fn partition_point(self, near: Key, before: impl Fn(Key) -> bool) -> usize {
+        let (mut low, mut high) = self.bracket(near, &before);
         while low < high {
             let middle = low.midpoint(high);
             if before(self.key(middle)) {
@@ -142,6 +155,36 @@ impl<'a> InnerView<'a> {
             }
         }
         low
+    }
+
+    /// Bounds of the partition point: all entries below the first satisfy `before`, and none from
+    /// the second on.
+    fn bracket(self, near: Key, before: &impl Fn(Key) -> bool) -> (usize, usize) {
+        let count = self.count();
+        let (first, last) = (self.main(0), self.main(count - 1));
+        let guess = match near.main.checked_sub(first) {
+            Some(above) if near.main < last => {
+                let share = above as f64 / (last - first) as f64;
+                ((share * (count - 1) as f64) as usize).min(count - 1)
+            }
+            Some(_) => count - 1,
+            None => 0,
+        };
+        let mut step = 1;
+        if before(self.key(guess)) {
+            let mut low = guess + 1;
+            while low + step <= count && before(self.key(low + step - 1)) {
+                low += step;
+                step *= 2;
+            }
+            return (low, count.min(low + step - 1));
+        }
+        let mut high = guess;
+        while high >= step && !before(self.key(high - step)) {
+            high -= step;
+            step *= 2;
+        }
+        (high.saturating_sub(step - 1), high)
     }
 
     /// The same node in memory, to be changed.
@@ -212,6 +255,11 @@ pub(crate) fn own<'t>(
     if !is_fresh {
         let view = Child::Link(link).inner(level, pages, epoch)?;
         let memory = view.to_memory();
+        // Whoever changes a node relies on its order.
+        if !memory.entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            let block = link.run().map_or(0, |run| run.block);
+            return Err(pages.corrupt(block, "order of separators", 0, 0));
+        }
         changes.dirty_blocks += 1;
         changes.retire(link);
         *link = Link::Inner(Arc::new(memory));

@@ -1,9 +1,11 @@
 //! Leaves of the history: filled from the left, never changed once they are full.
 //!
-//! On disk (see FORMAT.md): kind 1, a zero, count u16, end u32, base u64; then `count` deltas u32
-//! (`main - base`), then `count` offsets u16, then the cells. A cell is the varint of `sub`, `kind`
-//! u8, the varints of the head's length and of twice the value's length (plus one if the value is
-//! in an extent), the head, and the value, or else block u32 and checksum u32 of the extent.
+//! On disk (see FORMAT.md): kind 1, a zero, count u16, end u32, base u64; then `count` slots of a
+//! delta u32 (`main - base`) and an offset u16; then the cells. A cell is the varint of `sub`,
+//! `kind` u8, the varints of the head's length and of twice the value's length (plus one if the
+//! value is in an extent), the head, and the value, or else block u32 and checksum u32 of the
+//! extent. Delta and offset lie side by side so that a lookup whose guess is right reads one line
+//! of the processor's cache for both.
 //!
 //! In memory a leaf is a [`Shelf`] of segments, one for each publication: what was appended in
 //! between is moved there as a whole, so publishing copies no bytes.
@@ -84,9 +86,9 @@ impl Value<'_> {
 
     /// Appends what a cell holds of it. The reference of an extent in memory is left zero until it
     /// has a place.
-    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(self, out: &mut impl Encode) {
         match self {
-            Value::Inline(bytes) => out.extend_from_slice(bytes),
+            Value::Inline(bytes) => out.bytes(bytes),
             Value::Memory(extent) => {
                 let pointer = extent.home.pointer();
                 out.u32(pointer.map_or(0, |pointer| pointer.block));
@@ -213,21 +215,18 @@ impl Segment {
         self.slots.partition_point(|slot| slot.key < key)
     }
 
-    fn encode_cells(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&self.cells);
-        if self.extents.is_empty() {
-            return;
-        }
+    fn encode_cells(&self, out: &mut impl Encode) {
+        let mut done = 0;
         for (index, slot) in self.slots.iter().enumerate() {
             let Some(extent) = self.extents.get(slot.extent as usize) else { continue };
             let end = self.slots.get(index + 1).map_or(self.cells.len(), |s| s.offset as usize);
             let pointer = extent.home.pointer().expect("extents are written before their leaf");
-            let mut reference = Vec::with_capacity(REFERENCE_BYTES);
-            reference.u32(pointer.block);
-            reference.u32(pointer.crc);
-            out[start + end - REFERENCE_BYTES..start + end].copy_from_slice(&reference);
+            out.bytes(&self.cells[done..end - REFERENCE_BYTES]);
+            out.u32(pointer.block);
+            out.u32(pointer.crc);
+            done = end;
         }
+        out.bytes(&self.cells[done..]);
     }
 }
 
@@ -275,27 +274,27 @@ impl MemLeaf {
     }
 
     /// Appends the first `segments` segments as a page.
-    pub(crate) fn encode(&self, segments: usize, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, segments: usize, out: &mut impl Encode) {
         let count = self.view_of(segments).count();
-        let start = out.len();
-        out.extend_from_slice(&[LEAF_KIND, 0]);
-        out.extend_from_slice(&(count as u16).to_le_bytes());
+        out.bytes(&[LEAF_KIND, 0]);
+        out.u16(count as u16);
         out.u32(self.encoded_len(segments) as u32);
         out.u64(self.first.main);
-        for slot in self.segments.iter(segments).flat_map(|segment| &segment.slots) {
-            out.u32((slot.key.main - self.first.main) as u32);
-        }
         let mut cells = HEADER_BYTES + SLOT_BYTES * count;
         for segment in self.segments.iter(segments) {
             for slot in &segment.slots {
-                out.extend_from_slice(&((cells + slot.offset as usize) as u16).to_le_bytes());
+                let delta = (slot.key.main - self.first.main) as u32;
+                let offset = (cells + slot.offset as usize) as u16;
+                let mut bytes = [0; SLOT_BYTES];
+                bytes[..4].copy_from_slice(&delta.to_le_bytes());
+                bytes[4..].copy_from_slice(&offset.to_le_bytes());
+                out.bytes(&bytes);
             }
             cells += segment.cell_bytes();
         }
         for segment in self.segments.iter(segments) {
             segment.encode_cells(out);
         }
-        debug_assert_eq!(out.len() - start, self.encoded_len(segments));
     }
 }
 
@@ -407,17 +406,16 @@ impl<'a> LeafView<'a> {
 
 impl<'a> DiskLeaf<'a> {
     fn delta(&self, index: usize) -> Option<u32> {
-        u32_at(self.bytes, HEADER_BYTES + 4 * index)
+        u32_at(self.bytes, HEADER_BYTES + SLOT_BYTES * index)
+    }
+
+    fn offset(&self, index: usize) -> Option<usize> {
+        u16_at(self.bytes, HEADER_BYTES + SLOT_BYTES * index + 4).map(usize::from)
     }
 
     fn key_and_rest(&self, index: usize) -> Option<(Key, Decoder<'a>)> {
-        let offsets = HEADER_BYTES + 4 * self.count;
-        let start = usize::from(u16_at(self.bytes, offsets + 2 * index)?);
-        let end = if index + 1 < self.count {
-            usize::from(u16_at(self.bytes, offsets + 2 * (index + 1))?)
-        } else {
-            self.bytes.len()
-        };
+        let start = self.offset(index)?;
+        let end = if index + 1 < self.count { self.offset(index + 1)? } else { self.bytes.len() };
         let mut cell = Decoder::new(self.bytes.get(start..end)?);
         let main = self.base.checked_add(u64::from(self.delta(index)?))?;
         let key = Key { main, sub: cell.varint()?, kind: cell.u8()? };
@@ -436,7 +434,14 @@ impl<'a> DiskLeaf<'a> {
     fn lower_bound(&self, key: Key) -> Option<usize> {
         let Some(delta) = key.main.checked_sub(self.base) else { return Some(0) };
         let Ok(delta) = u32::try_from(delta) else { return Some(self.count) };
-        let mut low = self.first_from(delta)?;
+        // Mostly each `main` has one record, and none is missing.
+        let dense = delta as usize;
+        let is_dense = dense < self.count && self.delta(dense)? == delta;
+        let mut low = match dense.checked_sub(1) {
+            None if is_dense => 0,
+            Some(before) if is_dense && self.delta(before)? < delta => dense,
+            _ => self.first_from(delta)?,
+        };
         let mut high = low;
         while high < self.count && self.delta(high)? == delta {
             high += 1;

@@ -14,7 +14,7 @@ use crate::format::{
     BLOCK_BYTES, Commit, FIRST_FREE_BLOCK, HEADER_BLOCK, Header, Pointer, Run, SLOT_BLOCKS, Slot,
     VERSION, checksum, u64_at,
 };
-use crate::leaf::{LeafView, Segment, reopen};
+use crate::leaf::{Fill, LeafView, Segment, reopen};
 use crate::link::{Changes, Home, Link};
 use crate::pages::{Epoch, Pages};
 use crate::reader::{Published, State};
@@ -23,10 +23,13 @@ use crate::tree::{Dirty, OpenLeaf};
 use crate::view::{Recent, RecentLeaves, TableRoots};
 use crate::{Corruption, Error, OpenError, Opened, Options, Table, Tree};
 
+/// Bytes that are written again at once.
+const AGAIN_BYTES: u64 = 1 << 20;
+
 /// What a root slot leads to.
-struct Root {
-    slot: Slot,
-    commit: Commit,
+pub(crate) struct Root {
+    pub(crate) slot: Slot,
+    pub(crate) commit: Commit,
 }
 
 impl Tree {
@@ -53,7 +56,8 @@ impl Tree {
         file.truncate(block_offset(FIRST_FREE_BLOCK))?;
         let vacant = Slot::vacant(1);
         file.write_at(&vacant.encode(), block_offset(SLOT_BLOCKS[vacant.place()]))?;
-        let pages = Pages::new(path.to_owned(), file, options.map_bytes)?;
+        let direct = disk.open(&temporary, Open::existing(Access::Direct))?;
+        let pages = Pages::new(path.to_owned(), file, Some(direct), options.map_bytes)?;
         let commit = Commit { owner: options.owner, ..Commit::default() };
         // The checkpoint before the first.
         let root = Root { slot: Slot::vacant(0), commit };
@@ -83,54 +87,117 @@ impl Tree {
         if file.len()? > options.map_bytes {
             return Err(OpenError::Options("map_bytes is less than the length of the file"));
         }
-        // If the last process was killed, what is read here may not be on the disk yet; and the
-        // root that it leads to is about to become the only one.
-        file.sync_data()?;
-        let pages = Arc::new(Pages::new(path.to_owned(), file, options.map_bytes)?);
+        // The last process may have ended before it made the file's name durable.
+        disk.sync_dir(path.parent().unwrap_or(Path::new("")))?;
+        let direct = disk.open(path, Open::existing(Access::Direct))?;
+        let pages = Pages::new(path.to_owned(), file, Some(direct), options.map_bytes)?;
+        let pages = Arc::new(pages);
         check_header(&pages, &options)?;
-        let mut slots = Vec::new();
-        let mut damage = None;
-        for place in [0, 1] {
-            match read_slot(&pages, place) {
-                Ok(slot) => slots.push(slot),
-                Err(Error::Corrupt(corruption)) => damage = damage.or(Some(corruption)),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let newest = slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.sequence).max();
-        if let Some(vacant) = slots.iter().find(|slot| slot.is_vacant())
-            && Some(vacant.sequence) != newest
-        {
-            let (block, found) = (SLOT_BLOCKS[vacant.place()], newest.unwrap_or(0));
-            let what = "a vacant root slot beside another root";
-            damage = damage.or(Some(corruption(&pages, block, what, vacant.sequence, found)));
-        }
-        slots.retain(|slot| !slot.is_vacant());
-        slots.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
-        let mut roots = Vec::new();
-        for slot in slots {
-            // The root before the newest intact one was intact when that was written.
-            let all = roots.is_empty();
-            match read_root(&pages, slot, options.owner, all) {
-                Ok(root) => roots.push(root),
-                Err(Error::Corrupt(corruption)) if all => damage = damage.or(Some(corruption)),
-                Err(Error::Corrupt(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let mut roots = roots.into_iter();
-        let Some((root, map)) = roots.next() else {
-            let none = || corruption(&pages, SLOT_BLOCKS[0], "both root slots are vacant", 1, 0);
-            return Err(OpenError::Corrupt(damage.unwrap_or_else(none)));
-        };
-        let sequence = root.slot.sequence;
-        if damage.is_some() {
+        let found = find_roots(&pages, read_slots(&pages)?, options.owner)?;
+        let sequence = found.root.slot.sequence;
+        write_again(&pages, &found.root)?;
+        if found.damage.is_some() {
             cross_out(&pages, sequence)?;
         }
-        let fallback = roots.next().map(|(_, map)| map.into_iter().map(|(words, _)| words));
-        let tree = assemble(pages, &options, root, map, fallback.map(Iterator::collect))?;
-        Ok((tree, Opened { sequence, fell_back: damage.is_some(), damage }))
+        let tree = assemble(pages, &options, found.root, found.map, found.fallback)?;
+        let fell_back = found.damage.is_some();
+        Ok((tree, Opened { sequence, fell_back, damage: found.damage }))
     }
+}
+
+/// The valid slots of a file that are not vacant, the newest first.
+pub(crate) struct Slots {
+    pub(crate) slots: Vec<Slot>,
+    /// What is wrong with the slots.
+    damage: Option<Corruption>,
+}
+
+/// The allocation map of a root: each page with its home.
+type Map = Vec<(Vec<u64>, Arc<Home>)>;
+
+/// The newest intact root, and what it takes to go on from it.
+pub(crate) struct Found {
+    pub(crate) root: Root,
+    map: Map,
+    /// The map of the root before it, if that is intact.
+    fallback: Option<Vec<Vec<u64>>>,
+    /// What was wrong with the newer root.
+    pub(crate) damage: Option<Corruption>,
+}
+
+impl Slots {
+    /// True if both slots are valid, and belong together.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.damage.is_none()
+    }
+}
+
+/// Reads both slots.
+pub(crate) fn read_slots(pages: &Pages) -> Result<Slots, Error> {
+    let mut slots = Vec::new();
+    let mut damage = None;
+    for place in [0, 1] {
+        match read_slot(pages, place) {
+            Ok(slot) => slots.push(slot),
+            Err(Error::Corrupt(corruption)) => damage = damage.or(Some(corruption)),
+            Err(error) => return Err(error),
+        }
+    }
+    let newest = slots.iter().filter(|slot| !slot.is_vacant()).map(|slot| slot.sequence).max();
+    if let Some(vacant) = slots.iter().find(|slot| slot.is_vacant())
+        && Some(vacant.sequence) != newest
+    {
+        let (block, found) = (SLOT_BLOCKS[vacant.place()], newest.unwrap_or(0));
+        let what = "a vacant root slot beside another root";
+        damage = damage.or(Some(corruption(pages, block, what, vacant.sequence, found)));
+    }
+    slots.retain(|slot| !slot.is_vacant());
+    slots.sort_by_key(|slot| std::cmp::Reverse(slot.sequence));
+    Ok(Slots { slots, damage })
+}
+
+/// Finds the newest root that is intact.
+pub(crate) fn find_roots(pages: &Pages, slots: Slots, owner: [u8; 16]) -> Result<Found, Error> {
+    let Slots { slots, mut damage } = slots;
+    let mut roots = Vec::new();
+    for slot in slots {
+        // The root before the newest intact one was intact when that was written.
+        let all = roots.is_empty();
+        match read_root(pages, slot, owner, all) {
+            Ok(root) => roots.push(root),
+            Err(Error::Corrupt(corruption)) if all => damage = damage.or(Some(corruption)),
+            Err(Error::Corrupt(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut roots = roots.into_iter();
+    let Some((root, map)) = roots.next() else {
+        let none = || corruption(pages, SLOT_BLOCKS[0], "both root slots are vacant", 1, 0);
+        return Err(Error::Corrupt(damage.unwrap_or_else(none)));
+    };
+    let fallback = roots.next().map(|(_, map)| map.into_iter().map(|(words, _)| words).collect());
+    Ok(Found { root, map, fallback, damage })
+}
+
+/// Makes the newest root durable, which is about to become the only one. It may be in the page
+/// cache only: the last process may have been killed before its sync, or the sync may have failed,
+/// and then the system takes the bytes for written and a later sync leaves them out. So they are
+/// written again where they are. They do not change by that, so a crash meanwhile harms nothing.
+fn write_again(pages: &Pages, root: &Root) -> Result<(), Error> {
+    let slot = Run { block: SLOT_BLOCKS[root.slot.place()], blocks: 1 };
+    let map = root.commit.map.iter().map(|&(block, _)| Run { block, blocks: 1 });
+    let pieces = root.commit.pieces.iter().map(|piece| piece.run());
+    let mut bytes = Vec::new();
+    for run in pieces.chain(map).chain([root.slot.commit, slot]) {
+        let mut done = 0;
+        while done < run.bytes() {
+            bytes.resize((run.bytes() - done).min(AGAIN_BYTES) as usize, 0);
+            pages.file.read_exact_at(&mut bytes, run.offset() + done)?;
+            pages.file.write_at(&bytes, run.offset() + done)?;
+            done += bytes.len() as u64;
+        }
+    }
+    Ok(pages.file.sync_data()?)
 }
 
 /// Makes the tree of a root.
@@ -138,7 +205,7 @@ fn assemble(
     pages: Arc<Pages>,
     options: &Options,
     root: Root,
-    map: Vec<(Vec<u64>, Arc<Home>)>,
+    map: Map,
     fallback: Option<Vec<Vec<u64>>>,
 ) -> Result<Tree, Error> {
     let Root { slot, commit } = root;
@@ -148,28 +215,18 @@ fn assemble(
     if let Some(words) = fallback {
         space.keep_for_fallback(slot.sequence, &words);
     }
-    let recent = RecentLeaves::new();
-    for (first, pointer) in commit.recent {
-        recent.push(Recent { first, link: Link::Disk(pointer) });
-    }
-    let mut tables = TableRoots::default();
-    for (table, pointer) in commit.tables {
-        tables[Table(table).index()] = Link::Disk(pointer);
-    }
-    let epoch = Epoch::new();
-    let (open, open_saved) = open_leaf(&pages, &epoch, commit.open)?;
-    let pending = Segment::with_room(open.as_ref().map_or(0, |open| open.fill.count), 8, 4096);
-    let base = commit.base.map_or(Link::Empty, Link::Disk);
-    let (recent, tables) = (Arc::new(recent), Arc::new(tables));
-    let published = Published::new(State {
-        pages: pages.clone(),
-        epoch: epoch.clone(),
-        base: base.clone(),
-        recent: recent.clone(),
-        recent_len: recent.len(),
-        open: open.as_ref().map(|open| (open.leaf.clone(), open.leaf.segments.len())),
-        tables: tables.clone(),
+    space.keep_for_marks(slot.sequence);
+    let (state, fill) = state_of(pages.clone(), &commit)?;
+    let open = state.open.as_ref().zip(fill);
+    let open = open.map(|((leaf, _), fill)| OpenLeaf { leaf: leaf.clone(), fill });
+    let open_saved = open.as_ref().zip(commit.open).map(|(open, pointer)| OpenSaved {
+        leaf: open.leaf.clone(),
+        segments: 1,
+        home: Arc::new(Home::of(pointer)),
     });
+    let pending = Segment::with_room(open.as_ref().map_or(0, |open| open.fill.count), 8, 4096);
+    let State { epoch, base, recent, tables, .. } = state.clone();
+    let published = Published::new(state);
     Ok(Tree {
         pages,
         published,
@@ -183,6 +240,7 @@ fn assemble(
         tables,
         records: commit.records,
         rows: commit.rows,
+        leaves: commit.leaves,
         changes: Changes::default(),
         dirty: Dirty::default(),
         space,
@@ -196,22 +254,42 @@ fn assemble(
     })
 }
 
-/// Copies the open leaf into memory, to be filled on.
-fn open_leaf(
-    pages: &Pages,
-    epoch: &Epoch,
-    pointer: Option<Pointer>,
-) -> Result<(Option<OpenLeaf>, Option<OpenSaved>), Error> {
-    let Some(pointer) = pointer else { return Ok((None, None)) };
-    let view = LeafView::parse(pages.read(pointer, epoch)?, pointer.block, pages)?;
-    let (leaf, fill) = reopen(view, pages)?;
-    let leaf = Arc::new(leaf);
-    let home = Arc::new(Home::of(pointer));
-    let saved = OpenSaved { leaf: leaf.clone(), segments: 1, home };
-    Ok((Some(OpenLeaf { leaf, fill }), Some(saved)))
+/// The state that a root leads to, and how full its open leaf is.
+pub(crate) fn state_of(pages: Arc<Pages>, commit: &Commit) -> Result<(State, Option<Fill>), Error> {
+    let recent = RecentLeaves::new();
+    for &(first, pointer) in &commit.recent {
+        recent.push(Recent { first, link: Link::Disk(pointer) });
+    }
+    let mut tables = TableRoots::default();
+    for &(table, pointer) in &commit.tables {
+        tables[Table(table).index()] = Link::Disk(pointer);
+    }
+    let epoch = Epoch::new();
+    let (mut open, mut fill) = (None, None);
+    if let Some(pointer) = commit.open {
+        // The open leaf is filled on, so it is copied into memory.
+        let view = LeafView::parse(pages.read(pointer, &epoch)?, pointer.block, &pages)?;
+        let (leaf, full) = reopen(view, &pages)?;
+        let last = view.record(view.count() - 1, &pages)?.key;
+        let before = commit.recent.last().map(|(first, _)| *first);
+        if commit.last_key < Some(last) || before.is_some_and(|before| before >= leaf.first) {
+            return Err(pages.corrupt(pointer.block, "order of the open leaf", 0, last.main));
+        }
+        (open, fill) = (Some((Arc::new(leaf), 1)), Some(full));
+    }
+    let state = State {
+        pages,
+        epoch,
+        base: commit.base.map_or(Link::Empty, Link::Disk),
+        recent_len: recent.len(),
+        recent: Arc::new(recent),
+        open,
+        tables: Arc::new(tables),
+    };
+    Ok((state, fill))
 }
 
-fn check_header(pages: &Pages, options: &Options) -> Result<(), OpenError> {
+pub(crate) fn check_header(pages: &Pages, options: &Options) -> Result<(), OpenError> {
     let mut bytes = vec![0; BLOCK_BYTES];
     pages.file.read_exact_at(&mut bytes, block_offset(HEADER_BLOCK))?;
     let Some(header) = Header::decode(&bytes) else {
@@ -240,13 +318,7 @@ fn read_slot(pages: &Pages, place: usize) -> Result<Slot, Error> {
 
 /// Reads the commit record and the map that a slot leads to; with `all`, checks everything that was
 /// written together with them.
-#[expect(clippy::type_complexity, reason = "used in one place")]
-fn read_root(
-    pages: &Pages,
-    slot: Slot,
-    owner: [u8; 16],
-    all: bool,
-) -> Result<(Root, Vec<(Vec<u64>, Arc<Home>)>), Error> {
+fn read_root(pages: &Pages, slot: Slot, owner: [u8; 16], all: bool) -> Result<(Root, Map), Error> {
     let commit = read_commit(pages, slot)?;
     let block = slot.commit.block;
     if commit.sequence != slot.sequence {
@@ -263,6 +335,7 @@ fn read_root(
         let words = bytes.chunks_exact(8).filter_map(|word| u64_at(word, 0)).collect();
         map.push((words, Arc::new(Home::of(pointer))));
     }
+    check_map_end(pages, &map)?;
     if all {
         for piece in &commit.pieces {
             pages.check(*piece)?;
@@ -270,6 +343,18 @@ fn read_root(
         }
     }
     Ok((Root { slot, commit }, map))
+}
+
+/// Checks that no block behind the end of the file is used.
+fn check_map_end(pages: &Pages, map: &Map) -> Result<(), Error> {
+    let words = map.iter().flat_map(|(words, _)| words);
+    let last = (0u64..).zip(words).filter(|(_, word)| **word != 0).last();
+    let end = last.map_or(0, |(index, word)| index * 64 + 64 - u64::from(word.leading_zeros()));
+    if end > u64::from(pages.blocks()) {
+        let what = "the allocation map uses blocks behind the end of the file";
+        return Err(pages.corrupt(pages.blocks(), what, u64::from(pages.blocks()), end));
+    }
+    Ok(())
 }
 
 /// Reads the commit record that a slot leads to.

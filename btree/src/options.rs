@@ -13,8 +13,9 @@ pub struct Options {
     /// may have. Costs nothing but numbers of pages until it is used. Default: 64 GiB.
     pub map_bytes: u64,
     /// Free bytes, backed by the disk, below which growth is refused, so that checkpoints, deletes
-    /// and sweeps can go on when the disk is full. Twice the largest checkpoint is held back if
-    /// that is more. Default: 64 MiB.
+    /// and sweeps can go on when the disk is full. This is the most: a file that uses less than 32
+    /// times as much holds a 32nd of what it uses back, but at least 4 MiB. Twice the largest
+    /// checkpoint of late is held back if that is more. Default: 64 MiB.
     pub reserve_bytes: u64,
 }
 

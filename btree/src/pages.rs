@@ -21,6 +21,22 @@
 //!    reader's drop before what follows. Nobody can get hold of an old epoch anew: they are handed
 //!    out by the writer, who has given it up, or copied from one that is held.
 //!
+//! 5. Another process that only reads ([`ReadOnly`](crate::ReadOnly)) cannot hold an epoch of ours.
+//!    It reads the numbers of the roots, marks the older one, n, on the file, and reads them again;
+//!    it goes on only if the newest is then n or n + 1. Before `Space` gives a batch free, it asks
+//!    for marks below the batch's checkpoint.
+//!
+//!    What root n uses and a later one does not is in a batch of checkpoint n + 1 or later, which
+//!    is given free after n + 2 is durable, so after its slot was written, and not while n is
+//!    marked. If the mark was set before the writer asked, it was seen. If it was set after, then
+//!    the slot of n + 2 had been written before the mark was set, the second reading found n + 2,
+//!    and the reader took another root. The mark moves from n to n + 1, if that is the root that is
+//!    used, without a moment in which there is none.
+//!
+//!    A writer that opens the file knows no batches. It keeps back what the root before its own, n,
+//!    uses until n + 1 is durable, as for checkpoint n; and if there is a mark below n, all that is
+//!    free, until there is none. A mark below n - 1 that is set after it has looked finds root n.
+//!
 //! Blocks that are free at open are reachable from no tree in memory. What changes a file from
 //! outside (another process that writes it) is beyond any rule here; the file belongs to its store.
 //!
@@ -35,7 +51,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use revd_disk::{File, Mapping};
+use parking_lot::Mutex;
+use revd_disk::{Buffer, File, Mapping};
 
 use crate::format::{BLOCK_BYTES, Pointer, Run};
 use crate::{Corruption, Error};
@@ -58,6 +75,10 @@ impl Epoch {
 pub(crate) struct Pages {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
+    /// The same file for large writes past the page cache, where there is such a way.
+    pub(crate) direct: Option<Arc<dyn File>>,
+    /// Memory in which checkpoints gather what they write.
+    pub(crate) write_buffer: Mutex<Buffer>,
     mapping: Mapping,
     /// Length of the file.
     blocks: AtomicU32,
@@ -68,14 +89,21 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn new(path: PathBuf, file: Arc<dyn File>, map_bytes: u64) -> Result<Pages, Error> {
+    pub(crate) fn new(
+        path: PathBuf,
+        file: Arc<dyn File>,
+        direct: Option<Arc<dyn File>>,
+        map_bytes: u64,
+    ) -> Result<Pages, Error> {
+        let direct = direct.filter(|direct| direct.is_direct());
         let mapping = file.map(map_bytes)?;
         let blocks = (file.len()?.min(map_bytes) / BLOCK_BYTES as u64) as u32;
         let words = (map_bytes / BLOCK_BYTES as u64).div_ceil(64) as usize;
         let mut checked = Vec::new();
         checked.resize_with(words, AtomicU64::default);
         let blocks = AtomicU32::new(blocks);
-        Ok(Pages { path, file, mapping, blocks, checked, poisoned: AtomicBool::new(false) })
+        let (write_buffer, poisoned) = (Mutex::new(Buffer::new()), AtomicBool::new(false));
+        Ok(Pages { path, file, direct, write_buffer, mapping, blocks, checked, poisoned })
     }
 
     /// Length of the file, in blocks; not beyond the mapping.

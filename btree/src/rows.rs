@@ -86,13 +86,13 @@ impl MemRows {
     }
 
     /// Appends the leaf as a page.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[ROWS_KIND, 0]);
-        out.extend_from_slice(&(self.rows.len() as u16).to_le_bytes());
+    pub(crate) fn encode(&self, out: &mut impl Encode) {
+        out.bytes(&[ROWS_KIND, 0]);
+        out.u16(self.rows.len() as u16);
         out.u32(self.encoded_len() as u32);
         let mut offset = HEADER_BYTES + SLOT_BYTES * self.rows.len();
         for (_, value) in &self.rows {
-            out.extend_from_slice(&(offset as u16).to_le_bytes());
+            out.u16(offset as u16);
             offset += row_len(value) - SLOT_BYTES;
         }
         for (key, value) in &self.rows {

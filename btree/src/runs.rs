@@ -30,6 +30,12 @@ impl RunSet {
         self.runs.iter().map(|(&block, &blocks)| Run { block, blocks })
     }
 
+    /// True if all blocks of the run are there.
+    pub(crate) fn has(&self, run: Run) -> bool {
+        let around = self.runs.range(..=run.block).next_back();
+        around.is_some_and(|(&block, &blocks)| run.end() <= block + blocks)
+    }
+
     /// Adds blocks, none of which is there.
     pub(crate) fn insert(&mut self, run: Run) {
         if run.blocks == 0 {

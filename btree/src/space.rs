@@ -10,6 +10,12 @@
 //!   full disk is found out by `append`, which can refuse, and never by a checkpoint;
 //! - **hole**: free, but to be allocated before it is used.
 //!
+//! Backed blocks are either **primed**, which is to say written before, or **raw**: the first write
+//! of a raw block makes the file system record that it is written, and the next sync wait for its
+//! journal. That more than doubles the time of a small checkpoint, so small ones go to primed
+//! blocks; when these run out, a checkpoint writes zeros to a stretch of raw ones for all that
+//! follow. Large ones take raw blocks as they are: to write them twice would cost more.
+//!
 //! Free blocks are given out lowest first, so that the file's end stays free.
 
 use std::collections::VecDeque;
@@ -19,13 +25,23 @@ use crate::Error;
 use crate::format::{BLOCK_BYTES, Encode, FIRST_FREE_BLOCK, MAP_PAGE_BLOCKS, Run};
 use crate::link::Home;
 use crate::pages::{Epoch, Pages};
+use crate::placing::Placing;
 use crate::runs::RunSet;
 
 /// Free runs of this many blocks (64 KiB) are worth a call to give them back, and a checkpoint that
 /// needs several runs is placed in no shorter ones while there are others.
 const RUN_BLOCKS: u32 = 16;
-/// The file grows in steps of an eighth of what is used, within these bounds (1 MiB and 16 MiB).
-const STEP_BLOCKS: (u64, u64) = (256, 4096);
+/// The file grows in steps of a 32nd of what is used, within these bounds (1 MiB and 8 MiB).
+const STEP_BLOCKS: (u64, u64) = (256, 2048);
+/// A small file holds less than the whole reserve back: a 32nd of what is used, but at least this
+/// (4 MiB).
+const SMALL_RESERVE_BLOCKS: u64 = 1024;
+/// Checkpoints of less than this many blocks (256 KiB) go to primed blocks: from about there on
+/// the zeros take longer than the journal.
+const LARGE_BLOCKS: u32 = 64;
+/// Raw blocks that are primed at once: an eighth of what is used, within these bounds (64 KiB and
+/// 1 MiB).
+const PRIME_BLOCKS: (u64, u64) = (16, 256);
 /// Runs that one checkpoint gives back at most, so that its duration is bounded.
 const PUNCHED_RUNS_MAX: usize = 64;
 /// On a full disk every n-th refused change asks the file system again.
@@ -55,6 +71,8 @@ struct Batch {
     /// Whoever may still see them holds this; see the pin rule in [`pages`](crate::pages).
     epoch: Arc<Epoch>,
     runs: Vec<Run>,
+    /// False if the file system may have no room for them.
+    backed: bool,
 }
 
 /// The file's blocks; see the module.
@@ -63,11 +81,18 @@ pub(crate) struct Space {
     pages: Arc<Pages>,
     /// The most blocks that the file may have.
     limit: u32,
-    reserve_min: u64,
-    /// Blocks of the largest checkpoint so far.
+    reserve_most: u64,
+    /// Blocks of the largest checkpoint of late.
     largest: u64,
     map: Vec<MapPage>,
-    backed: RunSet,
+    /// Backed, and written before, but for those that the next checkpoint is to prime.
+    primed: RunSet,
+    /// Backed, and perhaps never written.
+    raw: RunSet,
+    /// Runs that the next checkpoint writes zeros to, before all else.
+    to_prime: Vec<Run>,
+    /// See [`Space::map_pages_guess`].
+    map_pages_guess: u32,
     holes: RunSet,
     batches: VecDeque<Batch>,
     retired: u64,
@@ -83,7 +108,7 @@ pub(crate) struct MapImage {
 }
 
 impl MapImage {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut impl Encode) {
         self.words.iter().for_each(|word| out.u64(*word));
     }
 }
@@ -103,10 +128,13 @@ impl Space {
             .collect();
         let mut space = Space {
             limit,
-            reserve_min: reserve,
+            reserve_most: reserve,
             largest: 0,
             map,
-            backed: RunSet::default(),
+            primed: RunSet::default(),
+            raw: RunSet::default(),
+            to_prime: Vec::new(),
+            map_pages_guess: 1,
             holes: RunSet::default(),
             batches: VecDeque::new(),
             retired: 0,
@@ -148,10 +176,26 @@ impl Space {
         self.retire(sequence, Epoch::new(), runs);
     }
 
+    /// Keeps all free blocks back if processes that only read are marked on a root before
+    /// `sequence`: which blocks these use, nobody knows any more.
+    pub(crate) fn keep_for_marks(&mut self, sequence: u64) {
+        if self.is_marked_before(sequence) {
+            let runs: Vec<Run> = self.holes.iter().collect();
+            self.holes = RunSet::default();
+            self.retire(sequence, Epoch::new(), runs);
+            self.batches.iter_mut().for_each(|batch| batch.backed = false);
+        }
+    }
+
+    /// True if another process may see a root before `sequence`. If that cannot be told, it may.
+    fn is_marked_before(&self, sequence: u64) -> bool {
+        self.pages.file.is_marked(0..sequence).unwrap_or(true)
+    }
+
     /// Makes sure that `dirty` blocks can be written and the reserve is left, or refuses growth.
     pub(crate) fn admit(&mut self, dirty: u64) -> Result<(), Error> {
         let needed = dirty + self.reserve();
-        if self.backed.usable() >= needed {
+        if self.usable() >= needed {
             return Ok(());
         }
         if let Some(refused) = &mut self.full {
@@ -162,7 +206,7 @@ impl Space {
         }
         match self.back(needed + self.step()) {
             Ok(()) => self.full = None,
-            Err(Error::Full { .. }) if self.backed.usable() >= needed => {}
+            Err(Error::Full { .. }) if self.usable() >= needed => {}
             Err(error) => {
                 if let Error::Full { .. } = error {
                     self.full.get_or_insert(0);
@@ -177,17 +221,31 @@ impl Space {
     /// a run that takes all that is dirty.
     pub(crate) fn admit_long(&mut self, dirty: u64) -> Result<(), Error> {
         self.admit(dirty)?;
-        if self.backed.iter().any(|run| u64::from(run.blocks) >= dirty) {
+        self.back_long(dirty)
+    }
+
+    /// Makes sure that `dirty` blocks can be written, if need be to the reserve; in one piece if
+    /// `is_long`.
+    pub(crate) fn admit_from_reserve(&mut self, dirty: u64, is_long: bool) -> Result<(), Error> {
+        if self.admit(dirty).is_err() && self.usable() < dirty {
+            return Err(self.full(dirty));
+        }
+        if is_long { self.back_long(dirty) } else { Ok(()) }
+    }
+
+    fn back_long(&mut self, blocks: u64) -> Result<(), Error> {
+        let fits = |run: Run| u64::from(run.blocks) >= blocks;
+        if self.primed.iter().any(fits) || self.raw.iter().any(fits) {
             return Ok(());
         }
-        self.back_in_one_piece(dirty)
+        self.back_in_one_piece(blocks)
     }
 
     /// Makes sure that so many blocks are backed, the reserve included.
     pub(crate) fn back(&mut self, target: u64) -> Result<(), Error> {
         let mut most = 4 * STEP_BLOCKS.1;
-        while self.backed.usable() < target {
-            let missing = (target - self.backed.usable()).max(self.step()).min(most);
+        while self.usable() < target {
+            let missing = (target - self.usable()).max(self.step()).min(most);
             let run = match self.holes.iter().next() {
                 Some(hole) => Run { blocks: hole.blocks.min(missing as u32), ..hole },
                 None => self.beyond_the_end(missing, target)?,
@@ -203,43 +261,78 @@ impl Space {
         Ok(())
     }
 
-    /// Gives out blocks for a checkpoint, or nothing if there is not enough room: the first block
-    /// of the commit record, which takes `commit` blocks, and for each of `sizes`.
+    /// Gives out blocks for a checkpoint, or nothing if there is not enough room: one run of
+    /// `brief` blocks, and the first block for each of `sizes`.
     ///
-    /// Nodes and extents go lowest first. The commit record, and the map's pages later, live for
-    /// two checkpoints only and take the smallest runs that hold them: these are what leaves
-    /// between them leave over.
-    pub(crate) fn place(&mut self, commit: u32, sizes: &[u32]) -> Result<(u32, Vec<u32>), Error> {
-        let commit = self.take_smallest(commit)?;
-        let mut blocks = Vec::with_capacity(sizes.len());
-        let mut taken = vec![commit];
-        self.place_in(RUN_BLOCKS, sizes, &mut blocks, &mut taken);
-        self.place_in(1, sizes, &mut blocks, &mut taken);
-        while blocks.len() < sizes.len() {
-            let rest = sizes[blocks.len()..].iter().map(|&size| u64::from(size)).sum();
-            if let Err(error) = self.back_in_one_piece(rest) {
-                taken.into_iter().for_each(|run| self.backed.insert(run));
+    /// Nodes and extents go lowest first. The brief run is for what the next checkpoint writes
+    /// anew: the open leaf, pages of the map, the commit record. It is the smallest that is long
+    /// enough, so that such runs are cut from each other's room, and not from that of leaves.
+    pub(crate) fn place(&mut self, brief: u32, sizes: &[u32]) -> Result<(Run, Vec<u32>), Error> {
+        let total = sizes.iter().map(|&size| u64::from(size)).sum::<u64>() + u64::from(brief);
+        let is_small = total < u64::from(LARGE_BLOCKS);
+        if is_small && !self.primed.iter().any(|run| run.blocks >= brief) {
+            self.prime(brief);
+        }
+        let brief = self.take_smallest(brief)?;
+        let mut placing = Placing::new(sizes);
+        if is_small {
+            placing.place(&mut self.primed, RUN_BLOCKS);
+            placing.place(&mut self.primed, 1);
+            if placing.rest() > 0 && self.prime(placing.rest() as u32) {
+                placing.place(&mut self.primed, 1);
+            }
+        }
+        for least in [LARGE_BLOCKS, RUN_BLOCKS, 1] {
+            placing.place(&mut self.primed, least);
+            placing.place(&mut self.raw, least);
+        }
+        while placing.rest() > 0 {
+            if let Err(error) = self.back_in_one_piece(placing.rest()) {
+                self.primed.insert(brief);
+                placing.taken.into_iter().for_each(|run| self.primed.insert(run));
                 return Err(error);
             }
-            self.place_in(1, sizes, &mut blocks, &mut taken);
+            placing.place(&mut self.raw, 1);
         }
-        for run in taken {
-            self.give(run);
-        }
-        Ok((commit.block, blocks))
+        self.give(brief);
+        placing.taken.into_iter().for_each(|run| self.give(run));
+        Ok((brief, placing.blocks))
     }
 
     /// Takes blocks out of the smallest run that has so many.
     fn take_smallest(&mut self, blocks: u32) -> Result<Run, Error> {
-        let fits = |run: &Run| run.blocks >= blocks;
-        if !self.backed.iter().any(|run| fits(&run)) {
+        let smallest = |set: &RunSet| {
+            set.iter().filter(|run| run.blocks >= blocks).min_by_key(|run| run.blocks)
+        };
+        if let Some(run) = smallest(&self.primed) {
+            let run = Run { blocks, ..run };
+            self.primed.remove(run);
+            return Ok(run);
+        }
+        if smallest(&self.raw).is_none() {
             self.back_in_one_piece(u64::from(blocks))?;
         }
-        let smallest = self.backed.iter().filter(fits).min_by_key(|run| run.blocks);
-        let smallest = smallest.expect("a run of this length has just been backed");
-        let run = Run { blocks, ..smallest };
-        self.backed.remove(run);
+        let run = smallest(&self.raw).expect("a run of this length has just been backed");
+        let run = Run { blocks, ..run };
+        self.raw.remove(run);
         Ok(run)
+    }
+
+    /// Has the next checkpoint prime a run of at least `blocks` raw blocks; false if there is none.
+    fn prime(&mut self, blocks: u32) -> bool {
+        let Some(run) = self.raw.iter().find(|run| run.blocks >= blocks) else { return false };
+        let step = (self.used_blocks() / 8).clamp(PRIME_BLOCKS.0, PRIME_BLOCKS.1) as u32;
+        let run = Run { blocks: run.blocks.min(step.max(blocks)), ..run };
+        self.raw.remove(run);
+        self.primed.insert(run);
+        self.to_prime.push(run);
+        true
+    }
+
+    /// The runs that the checkpoint which is being begun has to write zeros to before it writes
+    /// anything else: they are free, or its own.
+    pub(crate) fn take_to_prime(&mut self) -> Vec<Run> {
+        std::mem::take(&mut self.to_prime)
     }
 
     /// Notes that blocks that were taken are used from now on.
@@ -248,32 +341,9 @@ impl Space {
         self.mark(run, true);
     }
 
-    /// Places what follows in `sizes` into free runs of at least `least` blocks.
-    fn place_in(&mut self, least: u32, sizes: &[u32], blocks: &mut Vec<u32>, taken: &mut Vec<Run>) {
-        let rest: u64 = sizes[blocks.len()..].iter().map(|&size| u64::from(size)).sum();
-        let least = u64::from(least).min(rest);
-        let mut used = Vec::new();
-        for run in self.backed.iter().filter(|run| u64::from(run.blocks) >= least) {
-            let mut next = run.block;
-            while let Some(&size) = sizes.get(blocks.len())
-                && size <= run.end() - next
-            {
-                blocks.push(next);
-                next += size;
-            }
-            used.push(Run { block: run.block, blocks: next - run.block });
-            if blocks.len() == sizes.len() {
-                break;
-            }
-        }
-        used.retain(|run| run.blocks > 0);
-        used.iter().for_each(|run| self.backed.remove(*run));
-        taken.extend(used);
-    }
-
     /// Backs a run of `blocks` blocks: the lowest hole that is long enough, or the file's end.
     fn back_in_one_piece(&mut self, blocks: u64) -> Result<(), Error> {
-        let target = self.backed.blocks() + blocks;
+        let target = self.backed_blocks() + blocks;
         let hole = self.holes.iter().find(|hole| u64::from(hole.blocks) >= blocks);
         let run = match hole {
             Some(hole) => Run { blocks: blocks as u32, ..hole },
@@ -300,7 +370,7 @@ impl Space {
         } else {
             self.holes.remove(run);
         }
-        self.backed.insert(run);
+        self.raw.insert(run);
         Ok(())
     }
 
@@ -320,6 +390,23 @@ impl Space {
         }
     }
 
+    /// Checks that each of the runs lies within the file, is used, and overlaps no other.
+    pub(crate) fn check_used(&self, mut runs: Vec<Run>) -> Result<(), Error> {
+        runs.retain(|run| run.blocks > 0);
+        runs.sort_unstable_by_key(|run| run.block);
+        let mut free = FIRST_FREE_BLOCK;
+        for run in runs {
+            let end = u64::from(run.block) + u64::from(run.blocks);
+            let is_apart = run.block >= free && end <= u64::from(self.pages.blocks());
+            if !is_apart || !(run.block..run.end()).all(|block| self.is_used(block)) {
+                let what = "blocks are given up that are not in use";
+                return Err(self.pages.corrupt(run.block, what, u64::from(run.blocks), 0));
+            }
+            free = run.end();
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_used(&self, block: u32) -> bool {
         let page = self.map.get((block / MAP_PAGE_BLOCKS) as usize);
         page.is_some_and(|page| bit(&page.words, block))
@@ -333,14 +420,22 @@ impl Space {
     }
 
     /// Gives each changed page of the map a new place, which may change further pages, until all is
-    /// told. Returns the pages to write, and the runs of their predecessors.
-    pub(crate) fn settle_map(&mut self) -> Result<(Vec<MapImage>, Vec<Run>), Error> {
+    /// told. `places` is a run that was given for this; what is left of it is free again. Returns
+    /// the pages to write, and the runs of their predecessors.
+    pub(crate) fn settle_map(&mut self, places: Run) -> Result<(Vec<MapImage>, Vec<Run>), Error> {
         let mut settled = Vec::new();
         let mut old = Vec::new();
-        while let Some(index) = self.map.iter().position(|page| page.dirty) {
+        let mut places: Vec<_> = (places.block..places.end()).rev().collect();
+        while let Some(index) = self.next_dirty(&mut places) {
             if !settled.contains(&index) {
-                let run = self.take_smallest(1)?;
-                self.give(run);
+                let run = match places.pop() {
+                    Some(block) => Run { block, blocks: 1 },
+                    None => {
+                        let run = self.take_smallest(1)?;
+                        self.give(run);
+                        run
+                    }
+                };
                 let home = Arc::new(Home::default());
                 home.settle(run);
                 if let Some(run) = self.map[index].home.replace(home).and_then(|home| home.run()) {
@@ -351,12 +446,32 @@ impl Space {
             }
             self.map[index].dirty = false;
         }
+        self.map_pages_guess = settled.len().max(1) as u32;
         let images = settled.into_iter().map(|index| {
             let page = &self.map[index];
             let home = page.home.clone().expect("a settled page has a home");
             MapImage { home, words: page.words.clone() }
         });
         Ok((images.collect(), old))
+    }
+
+    /// A page of the map that has changed. When there is none left, what is left of the places is
+    /// given up, which may change one more.
+    fn next_dirty(&mut self, places: &mut Vec<u32>) -> Option<usize> {
+        let dirty = |map: &[MapPage]| map.iter().position(|page| page.dirty);
+        if dirty(&self.map).is_none() {
+            for block in places.drain(..) {
+                let run = Run { block, blocks: 1 };
+                self.mark(run, false);
+                self.primed.insert(run);
+            }
+        }
+        dirty(&self.map)
+    }
+
+    /// How many pages of the map the next checkpoint will write, by the last one.
+    pub(crate) fn map_pages_guess(&self) -> u32 {
+        self.map_pages_guess
     }
 
     /// The places of all map pages.
@@ -367,22 +482,32 @@ impl Space {
     /// Keeps blocks that checkpoint `sequence` does not use until nobody can need them.
     pub(crate) fn retire(&mut self, sequence: u64, epoch: Arc<Epoch>, runs: Vec<Run>) {
         self.retired += runs.iter().map(|run| u64::from(run.blocks)).sum::<u64>();
-        self.batches.push_back(Batch { sequence, epoch, runs });
+        self.batches.push_back(Batch { sequence, epoch, runs, backed: true });
     }
 
-    /// Frees the batches that neither a root on disk nor a pin needs, `durable` being the newest
-    /// checkpoint on disk.
+    /// Frees the batches that no root on disk, no pin and no process that only reads needs,
+    /// `durable` being the newest checkpoint on disk.
     pub(crate) fn release(&mut self, durable: u64) {
         while let Some(batch) = self.batches.front_mut() {
             if batch.sequence >= durable || Arc::get_mut(&mut batch.epoch).is_none() {
                 return;
             }
-            let runs = std::mem::take(&mut batch.runs);
-            self.batches.pop_front();
+            let sequence = batch.sequence;
+            if self.is_marked_before(sequence) {
+                return;
+            }
+            let Some(Batch { runs, backed, .. }) = self.batches.pop_front() else { return };
             self.retired -= runs.iter().map(|run| u64::from(run.blocks)).sum::<u64>();
-            runs.into_iter().for_each(|run| self.backed.insert(run));
+            let free = if backed { &mut self.primed } else { &mut self.holes };
+            runs.into_iter().for_each(|run| free.insert(run));
             self.full = None;
         }
+    }
+
+    /// Retired blocks that only a pin, or a process that only reads, keeps from being free.
+    pub(crate) fn pinned_blocks(&self, durable: u64) -> u64 {
+        let kept = self.batches.iter().filter(|batch| batch.sequence < durable);
+        kept.flat_map(|batch| &batch.runs).map(|run| u64::from(run.blocks)).sum()
     }
 
     /// Takes free runs, highest first, to be given back to the file system; not so many that the
@@ -393,22 +518,24 @@ impl Space {
         while let Some(run) = self.surplus(keep)
             && taken.len() < PUNCHED_RUNS_MAX
         {
-            self.backed.remove(run);
+            let set = if self.raw.has(run) { &mut self.raw } else { &mut self.primed };
+            set.remove(run);
             taken.push(run);
         }
         taken
     }
 
     fn surplus(&self, keep: u64) -> Option<Run> {
-        let excess = self.backed.blocks().saturating_sub(keep);
-        let run = self.backed.iter().rev().find(|run| run.blocks >= RUN_BLOCKS)?;
+        let excess = self.backed_blocks().saturating_sub(keep);
+        let last = |set: &RunSet| set.iter().rev().find(|run| run.blocks >= RUN_BLOCKS);
+        let run = last(&self.primed).into_iter().chain(last(&self.raw)).max_by_key(|r| r.block)?;
         let blocks = u64::from(run.blocks).min(excess) as u32;
         (blocks >= RUN_BLOCKS).then_some(Run { block: run.end() - blocks, blocks })
     }
 
     /// True if checkpoints alone, without any change, would give a good deal of room back.
     pub(crate) fn has_surplus(&self) -> bool {
-        let waiting = self.backed.blocks() + self.retired;
+        let waiting = self.backed_blocks() + self.retired;
         let keep = self.reserve() + 2 * self.step() + STEP_BLOCKS.0;
         waiting > keep && (self.retired >= STEP_BLOCKS.0 || self.surplus(keep).is_some())
     }
@@ -419,18 +546,29 @@ impl Space {
         self.full = None;
     }
 
-    /// Notes the size of a checkpoint; the reserve follows the largest.
+    /// Notes the size of a checkpoint; the reserve follows the largest of late.
     pub(crate) fn note_checkpoint(&mut self, blocks: u64) {
-        self.largest = self.largest.max(blocks);
+        self.largest = blocks.max(self.largest - self.largest / 16);
     }
 
     /// Free blocks that must be left when growth is admitted.
     pub(crate) fn reserve(&self) -> u64 {
-        self.reserve_min.max(2 * self.largest)
+        let share = (self.used_blocks() / 32).max(SMALL_RESERVE_BLOCKS);
+        self.reserve_most.min(share).max(2 * self.largest)
     }
 
     pub(crate) fn backed_blocks(&self) -> u64 {
-        self.backed.blocks()
+        self.primed.blocks() + self.raw.blocks()
+    }
+
+    /// Backed blocks in runs that are long enough for a leaf.
+    fn usable(&self) -> u64 {
+        self.primed.usable() + self.raw.usable()
+    }
+
+    /// Blocks that are neither backed nor holes.
+    fn used_blocks(&self) -> u64 {
+        u64::from(self.pages.blocks()).saturating_sub(self.backed_blocks() + self.holes.blocks())
     }
 
     pub(crate) fn hole_blocks(&self) -> u64 {
@@ -442,14 +580,12 @@ impl Space {
     }
 
     fn step(&self) -> u64 {
-        let free = self.backed.blocks() + self.holes.blocks();
-        (u64::from(self.pages.blocks()).saturating_sub(free) / 8)
-            .clamp(STEP_BLOCKS.0, STEP_BLOCKS.1)
+        (self.used_blocks() / 32).clamp(STEP_BLOCKS.0, STEP_BLOCKS.1)
     }
 
     fn full(&self, needed: u64) -> Error {
         let bytes = BLOCK_BYTES as u64;
-        Error::Full { free_bytes: self.backed.blocks() * bytes, needed_bytes: needed * bytes }
+        Error::Full { free_bytes: self.backed_blocks() * bytes, needed_bytes: needed * bytes }
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::format::{LEAF_BYTES, Run, blocks_of};
+use crate::format::{LEAF_BYTES, LeafTotals, Run, blocks_of};
 use crate::history::HistoryEdit;
 use crate::inner::Replacement;
 use crate::leaf::{Extent, Fill, LeafView, MemLeaf, RawRecord, Segment, Value};
@@ -41,6 +41,8 @@ pub struct Swept {
     old: Replacement,
     new: Replacement,
     dropped: Vec<Dropped>,
+    before: LeafTotals,
+    after: LeafTotals,
     next: Option<Key>,
     kept: u64,
     removed: u64,
@@ -126,7 +128,9 @@ impl Tree {
             self.pages.poison();
         }
         done?;
-        self.records -= swept.removed;
+        // The number in the file may be wrong until `verify` finds that out.
+        self.records = self.records.saturating_sub(swept.removed);
+        self.leaves.replace(swept.before, swept.after);
         self.touch();
         Ok(())
     }
@@ -181,12 +185,18 @@ impl Sweep {
             };
             leaves.add(*low, link, view, &self.pages, keep)?;
         }
+        if leaves.last.zip(self.next).is_some_and(|(last, next)| last >= next) {
+            let next = self.next.map_or(0, |next| next.main);
+            return Err(self.pages.corrupt(0, "order of leaves", next, 0));
+        }
         leaves.finish();
         let last = leaves.last_partial.filter(|_| self.next.is_some());
         Ok(Swept {
             old: self.leaves,
             new: leaves.done,
             dropped: leaves.dropped,
+            before: leaves.before,
+            after: leaves.after,
             next: last.or(self.next),
             kept: leaves.kept,
             removed: leaves.removed,
@@ -224,7 +234,11 @@ struct Leaves {
     unchanged: Option<(Key, Link)>,
     /// The first key of the last leaf, if that is new and not well filled.
     last_partial: Option<Key>,
+    /// The last key that was read.
+    last: Option<Key>,
     dropped: Vec<Dropped>,
+    before: LeafTotals,
+    after: LeafTotals,
     kept: u64,
     removed: u64,
 }
@@ -240,8 +254,17 @@ impl Leaves {
         keep: &mut dyn FnMut(Key, &[u8]) -> bool,
     ) -> Result<(), Error> {
         let mut kept = Vec::with_capacity(view.count());
+        let block = link.run().map_or(0, |run| run.block);
+        if self.last.is_some_and(|last| last >= low) {
+            return Err(pages.corrupt(block, "order of leaves", 0, low.main));
+        }
         for index in 0..view.count() {
             let record = view.record(index, pages)?;
+            // New leaves are made of these keys: they must rise.
+            if record.key < low || self.last.is_some_and(|last| last >= record.key) {
+                return Err(pages.corrupt(block, "order of keys", low.main, record.key.main));
+            }
+            self.last = Some(record.key);
             if keep(record.key, record.head) {
                 kept.push(record);
                 continue;
@@ -254,11 +277,13 @@ impl Leaves {
             }
         }
         self.kept += kept.len() as u64;
+        self.before.add(view.encoded_len());
         let is_whole = kept.len() == view.count();
         let filled = self.filling.as_ref().map_or(0, |(fill, _)| fill.bytes);
         let is_apart = filled == 0 || filled >= LEAF_BYTES / 2;
         if is_whole && is_apart && view.encoded_len() >= WELL_FILLED_BYTES {
             self.finish();
+            self.after.add(view.encoded_len());
             self.done.push((low, link.clone()));
             self.last_partial = None;
             return Ok(());
@@ -286,6 +311,7 @@ impl Leaves {
     /// Closes the leaf that is being filled.
     fn finish(&mut self) {
         let Some((fill, segment)) = self.filling.take() else { return };
+        self.after.add(fill.bytes);
         self.last_partial = (fill.bytes < WELL_FILLED_BYTES).then_some(fill.first);
         let new = self.unchanged.take();
         self.done.push(

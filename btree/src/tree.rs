@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::checkpoint::{OpenSaved, Outstanding};
 use crate::cursor::{Record, Rows};
 use crate::format::{
-    BLOCK_BYTES, HEAD_BYTES_MAX, INLINE_ROW_BYTES, INLINE_VALUE_BYTES, ROW_BYTES_MAX, Run,
-    VALUE_BYTES_MAX,
+    BLOCK_BYTES, HEAD_BYTES_MAX, INLINE_ROW_BYTES, INLINE_VALUE_BYTES, LeafTotals, ROW_BYTES_MAX,
+    Run, VALUE_BYTES_MAX,
 };
 use crate::leaf::{Extent, Fill, MemLeaf, RawRecord, Segment, Value};
 use crate::link::{Changes, Link};
@@ -60,6 +60,8 @@ pub struct Tree {
     pub(crate) records: u64,
     /// Rows in all tables.
     pub(crate) rows: u64,
+    /// Closed leaves of the history.
+    pub(crate) leaves: LeafTotals,
     pub(crate) changes: Changes,
     pub(crate) dirty: Dirty,
     pub(crate) space: Space,
@@ -125,6 +127,32 @@ impl Tree {
     /// [`Error::TooLarge`] for a head of more than 64 KiB or a value of more than 64 MiB;
     /// [`Error::Full`]; [`Error::Poisoned`]. Nothing was changed then.
     pub fn append(&mut self, key: Key, head: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.append_by(key, head, value, false)
+    }
+
+    /// Appends a record that leads to room, such as one that says that another is to be removed:
+    /// it may use the reserve of a full disk. Whoever appends much this way leaves no room for the
+    /// sweep that would give room back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::append`]; [`Error::Full`] only if even the reserve is used up.
+    pub fn append_from_reserve(
+        &mut self,
+        key: Key,
+        head: &[u8],
+        value: &[u8],
+    ) -> Result<(), Error> {
+        self.append_by(key, head, value, true)
+    }
+
+    fn append_by(
+        &mut self,
+        key: Key,
+        head: &[u8],
+        value: &[u8],
+        from_reserve: bool,
+    ) -> Result<(), Error> {
         self.check_usable()?;
         if let Some(last) = self.last_key.filter(|last| key <= *last) {
             return Err(Error::OutOfOrder { key, last });
@@ -133,11 +161,15 @@ impl Tree {
         check_size("a value", value, VALUE_BYTES_MAX)?;
         let bytes = (head.len() + value.len()) as u64;
         let dirty = self.dirty_blocks() + bytes / BLOCK_BYTES as u64 + 2;
-        if value.len() <= INLINE_VALUE_BYTES {
-            self.space.admit(dirty)?;
+        let is_long = value.len() > INLINE_VALUE_BYTES;
+        match (from_reserve, is_long) {
+            (true, _) => self.space.admit_from_reserve(dirty, is_long)?,
+            (false, true) => self.space.admit_long(dirty)?,
+            (false, false) => self.space.admit(dirty)?,
+        }
+        if !is_long {
             self.push(&RawRecord { key, head, value: Value::Inline(value) });
         } else {
-            self.space.admit_long(dirty)?;
             let extent = Extent::new(value);
             self.dirty.bytes += u64::from(extent.blocks()) * BLOCK_BYTES as u64;
             self.push(&RawRecord { key, head, value: Value::Memory(&extent) });
@@ -178,7 +210,8 @@ impl Tree {
         self.check_usable()?;
         let removed = self.edit_table(table, |edit, root| edit.delete(root, key))?;
         if removed {
-            self.rows -= 1;
+            // The number in the file may be wrong until `verify` finds that out.
+            self.rows = self.rows.saturating_sub(1);
             self.dirty.records += 1;
             self.touch();
         }
@@ -295,6 +328,7 @@ impl Tree {
     pub(crate) fn close_leaf(&mut self) {
         self.move_pending();
         if let Some(OpenLeaf { leaf, .. }) = self.open.take() {
+            self.leaves.add(leaf.encoded_len(leaf.segments.len()));
             self.recent.push(Recent { first: leaf.first, link: Link::Leaf(leaf) });
         }
     }

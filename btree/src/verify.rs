@@ -2,7 +2,7 @@
 
 use crate::cursor::{Cursor, Rows};
 use crate::format::{
-    BLOCK_BYTES, Commit, FIRST_FREE_BLOCK, Pointer, Run, SLOT_BLOCKS, Slot, u64_at,
+    BLOCK_BYTES, Commit, FIRST_FREE_BLOCK, LeafTotals, Pointer, Run, SLOT_BLOCKS, Slot, u64_at,
 };
 use crate::inner::{INNER_KIND, InnerView};
 use crate::leaf::{LeafView, Value};
@@ -32,6 +32,8 @@ pub struct Verified {
     pub filled_bytes: u64,
     /// Bytes of the blocks of the durable leaves of the history.
     pub leaf_bytes: u64,
+    /// Durable leaves of the history.
+    pub leaves: u64,
 }
 
 impl Tree {
@@ -165,6 +167,7 @@ impl<'p> Walk<'p> {
         for (first, pointer) in recent {
             self.history_leaf(*pointer, *first, highs.next().filter(|high| *high < Key::MAX))?;
         }
+        self.leaf_totals(commit)?;
         if let Some(open) = commit.open {
             self.history_leaf(open, self.last.and_then(Key::next).unwrap_or(Key::MIN), None)?;
         }
@@ -205,6 +208,7 @@ impl<'p> Walk<'p> {
         if self.last.is_some_and(|last| last >= low) {
             return self.wrong(pointer.block, "order of leaves", 0, low.main);
         }
+        self.seen.leaves += 1;
         self.seen.leaf_bytes += pointer.run().bytes();
         self.seen.filled_bytes += leaf.encoded_len() as u64;
         for index in 0..leaf.count() {
@@ -282,6 +286,19 @@ impl<'p> Walk<'p> {
             self.pages.check(pointer)?;
             self.reach(pointer.run())?;
             self.seen.extents += 1;
+        }
+        Ok(())
+    }
+
+    /// Compares the closed leaves that were passed with what the commit record says.
+    fn leaf_totals(&self, commit: &Commit) -> Result<(), Error> {
+        let Verified { leaves, leaf_bytes, filled_bytes, .. } = self.seen;
+        let found = [leaves, leaf_bytes / BLOCK_BYTES as u64, filled_bytes];
+        let LeafTotals { count, blocks, bytes } = commit.leaves;
+        for (expected, found) in [count, blocks, bytes].into_iter().zip(found) {
+            if expected != found {
+                return self.wrong(0, "size of the closed leaves", expected, found);
+            }
         }
         Ok(())
     }

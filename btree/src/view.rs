@@ -181,16 +181,25 @@ impl<'a> View<'a> {
 
     /// The bytes of a value.
     pub(crate) fn value(self, value: Value<'a>) -> Result<&'a [u8], Error> {
-        match value {
-            Value::Inline(bytes) => Ok(bytes),
-            Value::Memory(extent) => Ok(&extent.bytes),
-            Value::Disk { pointer, len } => {
-                let bytes = self.pages.read(pointer, self.epoch)?;
-                bytes.get(..len).ok_or_else(|| {
-                    let what = "length of a long value";
-                    self.pages.corrupt(pointer.block, what, bytes.len() as u64, len as u64)
-                })
-            }
+        value_bytes(value, self.pages, self.epoch)
+    }
+}
+
+/// The bytes of a value.
+pub(crate) fn value_bytes<'a>(
+    value: Value<'a>,
+    pages: &'a Pages,
+    epoch: &'a Epoch,
+) -> Result<&'a [u8], Error> {
+    match value {
+        Value::Inline(bytes) => Ok(bytes),
+        Value::Memory(extent) => Ok(&extent.bytes),
+        Value::Disk { pointer, len } => {
+            let bytes = pages.read(pointer, epoch)?;
+            bytes.get(..len).ok_or_else(|| {
+                let what = "length of a long value";
+                pages.corrupt(pointer.block, what, bytes.len() as u64, len as u64)
+            })
         }
     }
 }
@@ -226,7 +235,7 @@ pub(crate) fn descend<'a>(
 fn choose(node: InnerView<'_>, seek: Seek) -> Option<usize> {
     match seek {
         Seek::At(key) => Some(node.position(key)),
-        Seek::Before(key) => node.partition_point(|separator| separator < key).checked_sub(1),
+        Seek::Before(key) => node.partition_point(key, |at| at < key).checked_sub(1),
     }
 }
 

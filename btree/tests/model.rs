@@ -178,6 +178,19 @@ fn a_full_disk_refuses_growth_and_recovers() {
     assert!(main > 5000, "{main}");
     assert!(matches!(tree.put(Table(0), Key::MIN, b"row"), Err(Error::Full { .. })));
     assert!(!tree.delete(Table(0), Key::MIN).unwrap());
+    // What leads to room may use the reserve, until that is gone; its checkpoints too.
+    let mut from_reserve = 0;
+    while from_reserve < 100 {
+        assert!(matches!(
+            tree.append(Key::new(main, 0, 0), b"", &[1; 100]),
+            Err(Error::Full { .. })
+        ));
+        match tree.append_from_reserve(Key::new(main, 0, 0), b"", b"tombstone") {
+            Ok(()) => from_reserve += 1,
+            Err(error) => panic!("{from_reserve}: {error}"),
+        }
+        main += 1;
+    }
     // Sweeps and their checkpoints use the reserve, and growth goes on after them.
     let mut next = Some(Key::MIN);
     while let Some(from) = next {

@@ -3,11 +3,17 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 #![allow(missing_docs, unreachable_pub, reason = "the modules of a test are nobody else's")]
 
+pub mod forge;
+pub mod layout;
+pub mod watch;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use revd_btree::{Checkpoint, Error, Key, Options, Pin, Sweep, Swept, Table, Tree};
+use revd_btree::{
+    Checkpoint, Error, Key, Options, Pin, Reader, Sweep, Swept, Table, Tree, Written,
+};
 use revd_disk::Disk;
 
 pub const PATH: &str = "/data/tree";
@@ -89,6 +95,35 @@ impl Model {
         }
     }
 
+    /// Reads everything, as long as there are no errors. Panics on an answer that is not the
+    /// model's.
+    pub fn read_all(&self, reader: &Reader) -> Result<(), Error> {
+        let pin = reader.pin();
+        let mut wanted = self.records.iter();
+        let mut cursor = pin.history(Key::MIN);
+        for record in cursor.by_ref() {
+            let record = record?;
+            let (key, (head, value)) = wanted.next().expect("no more records than there were");
+            assert_eq!((&record.key, record.head), (key, &**head));
+            assert!(record.value()? == &**value, "value of {key}");
+        }
+        assert!(wanted.next().is_none(), "records are missing without an error");
+        for wanted in self.records.keys().rev() {
+            assert_eq!(cursor.prev().expect("no fewer records backwards")?.key, *wanted);
+        }
+        assert!(cursor.prev().is_none(), "more records backwards than forwards");
+        for table in TABLES {
+            let mut wanted = self.rows.range((table.0, Key::MIN)..=(table.0, Key::MAX));
+            for row in pin.table(table, Key::MIN) {
+                let (key, value) = row?;
+                let ((_, wanted), bytes) = wanted.next().expect("no more rows than there were");
+                assert_eq!((key, value), (*wanted, &**bytes));
+            }
+            assert!(wanted.next().is_none(), "rows are missing without an error");
+        }
+        Ok(())
+    }
+
     pub fn last_main(&self) -> u64 {
         self.records.keys().next_back().map_or(0, |key| key.main)
     }
@@ -107,8 +142,12 @@ pub struct Run {
     pub in_flight: Option<Model>,
     frozen: Option<Checkpoint>,
     swept: Option<(Swept, Vec<Key>)>,
-    /// Records in the history that are never smaller than this.
+    /// Batches of appends are larger.
     pub big: bool,
+    /// What a sweep has made was adopted since the last checkpoint was begun.
+    pub adopted: bool,
+    /// So it was before the outstanding checkpoint was begun.
+    pub sweep_in_flight: bool,
 }
 
 impl Run {
@@ -124,7 +163,17 @@ impl Run {
             frozen: None,
             swept: None,
             big: seed.is_multiple_of(3),
+            adopted: false,
+            sweep_in_flight: false,
         }
+    }
+
+    /// Goes on with a tree that was opened and has the state of `model`.
+    pub fn resume(tree: Tree, model: &Model, seed: u64) -> Run {
+        let mut run = Run::new(tree, seed);
+        run.next = run.tree.last_key().map_or(1, |key| key.main);
+        (run.live, run.published, run.durable) = (model.clone(), model.clone(), model.clone());
+        run
     }
 
     /// One step at random. `Err` only when the disk fails.
@@ -222,17 +271,26 @@ impl Run {
         self.frozen = self.tree.checkpoint(&self.live.note)?;
         self.published = self.live.clone();
         self.in_flight = self.frozen.is_some().then(|| self.live.clone());
+        self.sweep_in_flight = std::mem::take(&mut self.adopted);
         Ok(())
+    }
+
+    /// The checkpoint that was begun, to be written; for [`Run::written`].
+    pub fn take_frozen(&mut self) -> Option<Checkpoint> {
+        self.frozen.take()
     }
 
     pub fn end_checkpoint(&mut self) -> Result<(), Error> {
         if let Some(frozen) = self.frozen.take() {
-            let written = frozen.write()?;
-            self.tree.checkpointed(written);
-            self.durable = self.in_flight.take().expect("what was frozen");
-            assert_eq!(self.tree.note(), self.durable.note);
+            self.written(frozen.write()?);
         }
         Ok(())
+    }
+
+    pub fn written(&mut self, written: Written) {
+        self.tree.checkpointed(written);
+        self.durable = self.in_flight.take().expect("what was frozen");
+        assert_eq!(self.tree.note(), self.durable.note);
     }
 
     pub fn plan(&mut self) -> Option<Sweep> {
@@ -260,6 +318,7 @@ impl Run {
     pub fn adopt(&mut self) -> Result<(), Error> {
         let Some((swept, removed)) = self.swept.take() else { return Ok(()) };
         self.tree.adopt(swept)?;
+        self.adopted = true;
         for key in removed {
             self.live.records.remove(&key).expect("it is removed once");
         }
@@ -270,6 +329,18 @@ impl Run {
         let reader = self.tree.reader();
         let pin = reader.pin();
         self.published.check(&pin, &mut self.rng);
+    }
+
+    /// Compares what the writer sees, published or not, with the model.
+    pub fn check_live(&self) {
+        for key in self.live.records.keys() {
+            let record = self.tree.record(*key).unwrap().expect("a record that was appended");
+            assert!(record.value().unwrap() == &*self.live.records[key].1, "value of {key}");
+        }
+        for ((table, key), value) in &self.live.rows {
+            let found = self.tree.get(Table(*table), *key).unwrap();
+            assert_eq!(found.as_deref(), Some(&**value));
+        }
     }
 
     /// Drops the tree, with whatever is outstanding, and opens the file again.

@@ -1,0 +1,9 @@
+//! Any bytes in the place of any places of an intact file. All checksums are right.
+
+#![no_main]
+
+use revd_btree_fuzz::forge::{Target, exercise, forge};
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    exercise(&forge(Target::Mutated, data));
+});
