@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 fn main() -> ExitCode {
+    revd_disk::report_bus_errors();
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     match Config::read(std::env::args_os().skip(1), environment) {

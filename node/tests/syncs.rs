@@ -1,8 +1,8 @@
 //! What the kernel sees of a put: the trace of system calls shows at least one completed sync of
 //! the log for each put that was acknowledged.
 //!
-//! The log is written through a descriptor opened with `O_DSYNC`, whose completed write is a
-//! completed sync; where a file system refuses that, an `fdatasync` counts instead.
+//! The log is written past the page cache with `RWF_DSYNC`: a completed write is a completed
+//! sync; where a file system refuses that, an `fdatasync` counts instead.
 
 #![allow(unreachable_pub, reason = "the modules of a test are nobody else's")]
 
@@ -36,12 +36,13 @@ fn log_syncs(trace: &str) -> usize {
             call.to_owned()
         };
         let Some((before, result)) = call.rsplit_once(" = ") else { continue };
+        let before = before.trim_end();
         let Ok(result) = result.split_whitespace().next().unwrap_or("").parse::<i64>() else {
             continue;
         };
         if before.starts_with("openat(") {
             // A segment may get its final name after it was opened; its folder stays the same.
-            if before.contains("/wal/") && before.contains("O_DSYNC") {
+            if before.contains("/wal/") {
                 log_descriptors.insert(result);
             } else {
                 log_descriptors.remove(&result);
@@ -54,7 +55,8 @@ fn log_syncs(trace: &str) -> usize {
             continue;
         }
         // Zeroes are room prepared ahead, no record.
-        let is_record = before.starts_with("pwrite64(") && !arguments.contains("\"\\0\\0\\0\\0");
+        let is_synced = before.starts_with("pwritev2(") && before.ends_with("RWF_DSYNC)");
+        let is_record = is_synced && !arguments.contains("\"\\0\\0\\0\\0");
         if (is_record && result > 0) || (before.starts_with("fdatasync(") && result == 0) {
             syncs += 1;
         }
@@ -71,7 +73,7 @@ fn each_acknowledged_put_has_a_completed_sync() {
     let trace = dir.path().join("trace");
     let mut command = Command::new("strace");
     // With -D the traced server is the process that was started, and so ended by its own id.
-    command.args(["-D", "-f", "-qq", "-s", "8", "-e", "trace=openat,pwrite64,fdatasync", "-o"]);
+    command.args(["-D", "-f", "-qq", "-s", "8", "-e", "trace=openat,pwritev2,fdatasync", "-o"]);
     command.arg(&trace).arg(env!("CARGO_BIN_EXE_revd"));
     let mut server = Server::start_with(command, dir.path(), &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -114,15 +116,16 @@ fn tool_is_there(tool: &str) -> bool {
 
 #[test]
 fn the_reader_of_traces_counts_only_completed_syncs_of_the_log() {
-    let trace = r#"10 openat(AT_FDCWD, "d/wal/1.wal", O_RDWR|O_DIRECT|O_DSYNC|O_CLOEXEC) = 5
+    let trace = r#"10 openat(AT_FDCWD, "d/wal/1.wal", O_RDWR|O_DIRECT|O_CLOEXEC) = 5
 10 openat(AT_FDCWD, "d/tree", O_RDWR|O_CLOEXEC) = 6
-10 pwrite64(5, "ab"..., 4096, 0) = 4096
-10 pwrite64(5, "\0\0\0\0\0\0\0\0"..., 262144, 4096) = 262144
-10 pwrite64(6, "ab"..., 4096, 0) = 4096
-11 pwrite64(5, "cd"..., 4096, 8192 <unfinished ...>
+10 pwritev2(5, [{iov_base="ab"..., iov_len=4096}], 1, 0, RWF_DSYNC) = 4096
+10 pwritev2(5, [{iov_base="\0\0\0\0"..., iov_len=262144}], 1, 4096, RWF_DSYNC) = 262144
+10 pwritev2(5, [{iov_base="ab"..., iov_len=4096}], 1, 4096, 0) = 4096
+10 pwritev2(6, [{iov_base="ab"..., iov_len=4096}], 1, 0, RWF_DSYNC) = 4096
+11 pwritev2(5, [{iov_base="cd"..., iov_len=4096}], 1, 8192, RWF_DSYNC <unfinished ...>
 10 fdatasync(6) = 0
-11 <... pwrite64 resumed>) = 4096
-10 pwrite64(5, "ef"..., 4096, 12288) = -1 EIO (Input/output error)
+11 <... pwritev2 resumed>)           = 4096
+10 pwritev2(5, [{iov_base="ef"..., iov_len=4096}], 1, 12288, RWF_DSYNC) = -1 EIO (error)
 "#;
     assert_eq!(log_syncs(trace), 2);
 }

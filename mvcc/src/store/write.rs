@@ -1,6 +1,7 @@
 //! Puts and deletions.
 
 use bytes::Bytes;
+use revd_btree::Tree;
 
 use super::{Outcome, Store};
 use crate::answer::{Deleted, PutDone};
@@ -199,11 +200,13 @@ impl Store {
     fn append(&mut self, place: Place, kv: KeyValue) -> Result<(), Fatal> {
         let is_put = !place.is_tombstone();
         let is_long = encode_head(is_put, kv.as_ref(), &mut self.head);
+        // A deletion leads to room, so it goes on when the disk is full.
+        let append = if is_put { Tree::append } else { Tree::append_from_reserve };
         if is_long {
             let stored = [&kv.key[..], &kv.value].concat();
-            self.tree.append(tree_key(place), &self.head, &stored)?;
+            append(&mut self.tree, tree_key(place), &self.head, &stored)?;
         } else {
-            self.tree.append(tree_key(place), &self.head, &kv.value)?;
+            append(&mut self.tree, tree_key(place), &self.head, &kv.value)?;
         }
         self.pending.push(Change { is_put, sub: place.sub(), kv });
         Ok(())

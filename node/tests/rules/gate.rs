@@ -1,5 +1,6 @@
 //! A disk that can hold up the core thread at its next write.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -141,5 +142,13 @@ impl File for GatedFile {
 
     fn map(&self, len: u64) -> Result<Mapping, Error> {
         self.file.map(len)
+    }
+
+    fn mark(&self, at: u64) -> Result<(), Error> {
+        self.file.mark(at)
+    }
+
+    fn is_marked(&self, range: Range<u64>) -> Result<bool, Error> {
+        self.file.is_marked(range)
     }
 }
