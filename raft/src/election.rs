@@ -203,8 +203,8 @@ impl Raft {
         last.is_up_to_date_with(self.log.last()) || self.planted(Bug::VoteForShorterLog)
     }
 
-    /// Would it vote? A pre-candidate for the same term, with a log as good, gives way to the higher
-    /// id: of those who lose their leader at the same time one then stands first.
+    /// Would it vote? A pre-candidate for the same term, with a log as good, gives way to the
+    /// higher id: of those who lose their leader at the same time one then stands first.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, campaign: Term, last: Position) {
         let rival = self.role == Role::PreCandidate
             && campaign == self.hard_state.term.next()

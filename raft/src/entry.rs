@@ -50,7 +50,8 @@ impl Entry {
 
     /// Whether this is the order to leave a joint configuration, which a leader proposes on its
     /// own; also behind the removal of a voter, to seal it, where it is to be rejected because
-    /// nothing is joint. Either way answer it with [`Configuration::changed`](crate::Configuration::changed) by
+    /// nothing is joint. Either way answer it with
+    /// [`Configuration::changed`](crate::Configuration::changed) by
     /// [`Change::Leave`](crate::Change::Leave).
     #[must_use]
     pub fn is_leave(&self) -> bool {

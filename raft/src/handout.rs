@@ -54,8 +54,8 @@ impl Handout {
         self.handed
     }
 
-    /// Puts the next batch of what is committed up to `commit` into `batch`, which is empty; nothing
-    /// when nothing may be handed out.
+    /// Puts the next batch of what is committed up to `commit` into `batch`, which is empty;
+    /// nothing when nothing may be handed out.
     pub(crate) fn take(&mut self, log: &Log, commit: Index, batch: &mut Vec<Entry>) {
         if self.handed >= commit || self.changing.is_some() {
             return;

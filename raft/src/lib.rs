@@ -22,14 +22,14 @@
 //! | `recovery` | a member whose log was damaged | beyond the paper |
 //!
 //! They work on parts that know nothing of each other: the `log`, whose end is in memory and the
-//! rest known by its `terms`; `handout`, which gives each committed entry out once; `progress`, what
-//! a leader knows of one member; `quorum`, the arithmetic of majorities. One voter alone is a
+//! rest known by its `terms`; `handout`, which gives each committed entry out once; `progress`,
+//! what a leader knows of one member; `quorum`, the arithmetic of majorities. One voter alone is a
 //! cluster like any other.
 //!
-//! Two things differ from the paper. A change of configuration is in force once it is *applied*, not
-//! once it is in the log (`membership` says why quorums still meet), because the state machine has
-//! the last word on it. And persistence is asynchronous: a leader sends entries while it writes them,
-//! and an entry may be committed, and applied, before the leader's own disk has it.
+//! Two things differ from the paper. A change of configuration is in force once it is *applied*,
+//! not once it is in the log (`membership` says why quorums still meet), because the state machine
+//! has the last word on it. And persistence is asynchronous: a leader sends entries while it writes
+//! them, and an entry may be committed, and applied, before the leader's own disk has it.
 //!
 //! # The driver's loop
 //!
@@ -109,8 +109,9 @@
 //!    log only once a checkpoint contains them. [`Restart`] then finds what [`Raft::new`] checks: a
 //!    log that reaches the applied position and agrees with it, and a term as high as the log's.
 //! 4. The commit index is not kept. It is learned again: from the leader, from the answers to a
-//!    candidate, and at last by the first entry of a new term. Where a log shows by itself what must have been committed (a
-//!    change of configuration with another one behind it), it is committed at the start.
+//!    candidate, and at last by the first entry of a new term. Where a log shows by itself what
+//!    must have been committed (a change of configuration with another one behind it), it is
+//!    committed at the start.
 //!
 //! # What is bounded
 //!
@@ -125,7 +126,8 @@
 //! # What is refused
 //!
 //! [`Raft::step`] never panics on what a peer or a disk brings. A [`Refused`] input has changed
-//! nothing, except that a message may have told its term and that its sender is there. Asserts guard the core's own invariants, which are listed at [`Raft`].
+//! nothing, except that a message may have told its term and that its sender is there. Asserts
+//! guard the core's own invariants, which are listed at [`Raft`].
 
 // What the driver sees.
 mod config;

@@ -68,8 +68,8 @@ impl Raft {
     }
 
     /// A learner becomes a voter only when it has caught up (section 4.2.1 of the dissertation):
-    /// when it is being replicated to, and lacks nothing that was committed an election timeout ago.
-    /// A new voter would otherwise stand in the way of every commit until it had.
+    /// when it is being replicated to, and lacks nothing that was committed an election timeout
+    /// ago. A new voter would otherwise stand in the way of every commit until it had.
     fn check_step(&self, step: ChangeStep) -> Result<(), Refused> {
         let ChangeStep::AddVoter(node) = step else { return Ok(()) };
         if !self.configuration.is_learner(node) || self.planted(Bug::PromoteLagging) {
@@ -164,8 +164,8 @@ impl Raft {
         self.follow(self.hard_state.term, None);
     }
 
-    /// What a leader does about the configuration on its own account, whoever has begun it: leaves a
-    /// joint one that is to be left by itself, seals a removal, and resigns after its own. Both
+    /// What a leader does about the configuration on its own account, whoever has begun it: leaves
+    /// a joint one that is to be left by itself, seals a removal, and resigns after its own. Both
     /// entries are the same: an order to leave, which changes nothing where nothing is joint.
     pub(crate) fn settle_configuration(&mut self) {
         if self.role != Role::Leader {

@@ -97,8 +97,8 @@ pub enum Body {
     },
     /// The answer to [`Body::Heartbeat`].
     HeartbeatAnswer {
-        /// The round that is answered; 0, which counts for no read, from a member that is recovering
-        /// and in answer to a leader of an earlier term.
+        /// The round that is answered; 0, which counts for no read, from a member that is
+        /// recovering and in answer to a leader of an earlier term.
         round: u64,
     },
     /// Reads that a follower hands to the leader.

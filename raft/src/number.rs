@@ -31,8 +31,8 @@ number! {
 }
 number! {
     /// A read that waits for its read index. Chosen by the driver, which must not use one twice
-    /// while the first is unanswered, and not `u64::MAX`, which the core uses for itself. One id may
-    /// stand for any number of client reads.
+    /// while the first is unanswered, and not `u64::MAX`, which the core uses for itself. One id
+    /// may stand for any number of client reads.
     ReadId
 }
 number! {

@@ -81,8 +81,9 @@ impl Restart {
     /// The log was damaged: it may lack entries that this member has acknowledged. The member then
     /// begins a term of its own, so that no leader counts on what it acknowledged in earlier ones,
     /// and neither votes nor acknowledges until it holds everything up to a commit index that a
-    /// quorum without it has confirmed since. [`Status::recovering`](crate::Status::recovering) tells
-    /// when that is done; until then the driver must keep in mind, over restarts, that it is not.
+    /// quorum without it has confirmed since. [`Status::recovering`](crate::Status::recovering)
+    /// tells when that is done; until then the driver must keep in mind, over restarts, that it is
+    /// not.
     pub fn recovering(&mut self) {
         self.recovering = true;
     }

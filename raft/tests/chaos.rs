@@ -365,7 +365,8 @@ fn everything_at_once_breaks_nothing() {
     assert!(all.snapshots > 50 && all.recoveries > 60 && all.changes > 30, "{all:?}");
 }
 
-/// Each of these planted bugs must be found by what this test checks, with the core's own asserts off.
+/// Each of these planted bugs must be found by what this test checks, with the core's own asserts
+/// off.
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn planted_bugs_are_found() {
