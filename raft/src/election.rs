@@ -138,8 +138,9 @@ impl Raft {
         self.role = Role::PreCandidate;
         self.votes.begin(false);
         let (campaign, last) = (self.hard_state.term.next(), self.log.last());
+        let committed = self.committed();
         self.votes.record(self.config.id, true);
-        self.ask_voters(&Body::PreVote { campaign, last });
+        self.ask_voters(&Body::PreVote { campaign, last, committed });
         self.count_votes();
     }
 
@@ -159,8 +160,9 @@ impl Raft {
         }
         self.votes.asked = true;
         let (last, transfer) = (self.log.last(), self.votes.transfer);
+        let committed = self.committed();
         self.votes.record(self.config.id, true);
-        self.ask_voters(&Body::Vote { last, transfer });
+        self.ask_voters(&Body::Vote { last, committed, transfer });
         self.count_votes();
     }
 
@@ -215,7 +217,7 @@ impl Raft {
             && !self.is_recovering()
             && !rival
             && self.is_up_to_date(last);
-        let committed = self.log.position(self.commit).unwrap_or_default();
+        let committed = self.committed();
         self.send(from, Body::PreVoteAnswer { campaign, granted, committed });
     }
 
@@ -266,8 +268,13 @@ impl Raft {
     }
 
     pub(crate) fn answer_vote(&mut self, candidate: NodeId, granted: bool) {
-        let committed = self.log.position(self.commit).unwrap_or_default();
+        let committed = self.committed();
         self.send(candidate, Body::VoteAnswer { granted, committed });
+    }
+
+    /// How far this member knows the log to be committed.
+    fn committed(&self) -> Position {
+        self.log.position(self.commit).unwrap_or_default()
     }
 
     /// Somebody knows that `committed` is committed. Where this log has the same entry, all before

@@ -9,8 +9,8 @@
 //!
 //! A voter that is removed may go for good, and take with it the knowledge that its removal is
 //! committed. Whoever restarts then must not need its vote to find out. So the leader *seals* a
-//! removal with a second change behind it that changes nothing; and every answer to a candidate
-//! tells how far the voter knows the log to be committed.
+//! removal with a second change behind it that changes nothing; and a candidate and its voters tell
+//! each other how far they know the log to be committed.
 
 use bytes::Bytes;
 

@@ -33,6 +33,10 @@ pub enum Body {
         campaign: Term,
         /// Where the sender's log ends.
         last: Position,
+        /// How far the sender knows the log to be committed. A receiver that has this very position
+        /// in its log knows it too then: it may have become a voter without knowing it, and be the
+        /// only one who could win.
+        committed: Position,
     },
     /// The answer to [`Body::PreVote`].
     PreVoteAnswer {
@@ -47,6 +51,8 @@ pub enum Body {
     Vote {
         /// Where the sender's log ends.
         last: Position,
+        /// How far the sender knows the log to be committed, as in [`Body::PreVote`].
+        committed: Position,
         /// The leader asked the sender to stand, so a receiver's lease on that leader is no reason
         /// to refuse.
         transfer: bool,

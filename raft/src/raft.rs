@@ -242,7 +242,8 @@ impl Raft {
         }
         let term = message.term;
         match &mut message.body {
-            Body::PreVote { campaign, last } => {
+            Body::PreVote { campaign, last, committed } => {
+                self.learn_committed(*committed);
                 self.pre_vote_asked(from, *campaign, *last);
                 Ok(())
             }
@@ -251,7 +252,8 @@ impl Raft {
                 self.pre_vote_answered(from, term, *campaign, *granted);
                 Ok(())
             }
-            Body::Vote { last, transfer } => {
+            Body::Vote { last, committed, transfer } => {
+                self.learn_committed(*committed);
                 self.vote_asked(from, term, *last, *transfer);
                 Ok(())
             }
@@ -422,8 +424,10 @@ fn plausible(message: &Message) -> Result<(), &'static str> {
     }
     let term = message.term;
     let fits = match &message.body {
-        Body::PreVote { campaign, last } => *campaign == term.next() && position(*last, term),
-        Body::Vote { last, .. } => position(*last, term),
+        Body::PreVote { campaign, last, committed } => {
+            *campaign == term.next() && position(*last, term) && position(*committed, term)
+        }
+        Body::Vote { last, committed, .. } => position(*last, term) && position(*committed, term),
         Body::Append { previous, entries, commit } => {
             let mut behind = *previous;
             for entry in entries {

@@ -61,7 +61,11 @@ fn section_5_2_a_vote_is_given_once_a_term_and_remembered_over_a_crash() {
         from: id(from),
         to: id(3),
         term: Term(5),
-        body: Body::Vote { last: Position::new(Index(9), Term(4)), transfer: false },
+        body: Body::Vote {
+            last: Position::new(Index(9), Term(4)),
+            committed: Position::default(),
+            transfer: false,
+        },
     };
     let answers = |cluster: &mut Cluster| -> Vec<(NodeId, bool)> {
         let granted = |message: Message| match message.body {
