@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::Outcome;
 
 /// One step: what it is called, and the arguments for cargo.
-const STEPS: [(&str, &[&str]); 7] = [
+const STEPS: [(&str, &[&str]); 8] = [
     ("format", &["fmt", "--all", "--check"]),
     // With all targets, and so with the tests, the examples and the benches.
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -16,6 +16,12 @@ const STEPS: [(&str, &[&str]); 7] = [
     ("house rules", &["run", "--quiet", "--package", "xtask", "--", "tidy"]),
     ("packages", &["run", "--quiet", "--package", "xtask", "--", "package"]),
     ("tests", &["test", "--workspace"]),
+    // The simulator must find the bugs that are planted into the core; without the feature there
+    // are none.
+    (
+        "planted bugs",
+        &["test", "-p", "revd-raft", "--features", "planted-bugs", "--test", "simulation"],
+    ),
 ];
 
 /// Under CI the log also has what passing tests print: seeds, tallies, what was compared.
