@@ -4,6 +4,7 @@
 //! - `cargo test -p revd-raft --release --test simulation` runs what CI runs.
 //! - `SEED=n` replays the run of one seed.
 //! - `REVD_RAFT_MINUTES=n` runs fresh seeds for n minutes.
+//! - `--features planted-bugs` plants bugs in the core, which the oracle must find (`planted`).
 //!
 //! `world` is where to begin: its queue of events drives members (`member`) with disks (`disk`) and
 //! state machines (`machine`) over a network (`network`), as `plan` says. `client` calls, `faults`

@@ -161,7 +161,7 @@ impl Oracle {
         let floor = self.history.committed_before(term);
         ensure!(
             member.agrees(floor.index, floor.term),
-            "leads in term {term} without {floor}, which was committed before: log to {}, there {:?}",
+            "leads in term {term} without {floor}, committed before: log to {}, there {:?}",
             now.last,
             member.term_at(floor.index)
         );

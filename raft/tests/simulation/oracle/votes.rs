@@ -8,8 +8,7 @@ use super::{Checked, ensure};
 
 #[derive(Default)]
 pub(crate) struct Votes {
-    /// For each term and voter, the candidate. Over restarts: what was durable once counts for
-    /// ever.
+    /// For each term and voter, the candidate. What was durable once counts for good.
     given: BTreeMap<(Term, usize), usize>,
     /// The leader of each term, by term.
     leaders: Vec<Option<usize>>,
