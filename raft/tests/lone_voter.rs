@@ -8,9 +8,13 @@
 // The parts that tests share may unwrap like the tests themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/chance.rs"]
+mod chance;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use chance::{Replay, below};
 use revd_raft::*;
 
 const ME: NodeId = NodeId(7);
@@ -417,26 +421,6 @@ impl World {
             }
         }
         panic!("no rest: {:?}", self.raft.status());
-    }
-}
-
-/// A number below `bound` (splitmix64).
-fn below(chance: &mut u64, bound: u64) -> u64 {
-    *chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *chance;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) % bound
-}
-
-/// Prints the seed of a run that fails.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("replay with SEED={}", self.0);
-        }
     }
 }
 
