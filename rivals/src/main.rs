@@ -1,9 +1,11 @@
-//! Measures revd-wal and revd-btree beside other engines and beside the floor: the same bytes by
-//! the least that the system can do. README.md tells what is measured and how to read it.
+//! Measures revd-wal, revd-btree and revd-raft beside other engines and beside the floor: the same
+//! by the least that the system can do. README.md tells what is measured and how to read it.
 
+mod allocations;
 mod content;
 mod engines;
 mod measure;
+mod raft;
 mod session;
 mod statistics;
 mod table;
@@ -20,7 +22,7 @@ use crate::task::Task;
 /// What can go wrong is told to whoever started the program.
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// Measures revd-wal and revd-btree beside other engines and the floor.
+/// Measures revd-wal, revd-btree and revd-raft beside other engines and the floor.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -42,7 +44,7 @@ struct Arguments {
     /// Only the cases of which the name contains one of these.
     #[arg(long, value_delimiter = ';')]
     cases: Vec<String>,
-    /// How long a run of a case of `log` or `commits` takes, in milliseconds.
+    /// How long a run of a case of `log`, `commits` or `raft` takes, in milliseconds.
     #[arg(long)]
     millis: Option<u64>,
     /// `open` with 20 million records too.
@@ -83,6 +85,8 @@ enum Workload {
     Compaction,
     /// Opening a store whose process was killed.
     Open,
+    /// Proposals and elections among three replicas.
+    Raft,
 }
 
 fn main() -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::engines::{FLOOR, REVD_BTREE, REVD_WAL};
+use crate::raft::{OPENRAFT, RAFT_RS, REVD_RAFT};
 use crate::statistics::{Better, LEVEL, Standing, median};
 
 /// One case of one workload, measured several times with several engines.
@@ -24,10 +25,19 @@ pub(crate) struct Row {
     pub figures: BTreeMap<String, Vec<Option<f64>>>,
 }
 
+/// The project's own engines. A row has at most one of them.
+const OURS: &[&str] = &[REVD_WAL, REVD_BTREE, REVD_RAFT];
+
+/// Not an engine: in each run, the better one of the rivals.
+pub(crate) const BETTER_RIVAL: &str = "better rival";
+
 /// The engines in the order of the columns; the project's own share one.
 const COLUMNS: &[&[&str]] = &[
+    &[BETTER_RIVAL],
     &[FLOOR],
-    &[REVD_WAL, REVD_BTREE],
+    OURS,
+    &[RAFT_RS],
+    &[OPENRAFT],
     &["okaywal"],
     &["raft-engine"],
     &["lmdb"],
@@ -59,7 +69,7 @@ impl Row {
     }
 
     fn ours(&self) -> Option<f64> {
-        self.score(REVD_WAL).or_else(|| self.score(REVD_BTREE))
+        OURS.iter().find_map(|engine| self.score(engine))
     }
 
     /// What the column of these engines shows.
@@ -74,7 +84,7 @@ impl Row {
             return short(figure);
         }
         let Some(score) = self.score(engine) else { return short(figure) };
-        let is_ours = [REVD_WAL, REVD_BTREE].contains(engine);
+        let is_ours = OURS.contains(engine);
         let mark = match self.ours().filter(|_| !is_ours && *engine != FLOOR) {
             None => "",
             Some(ours) => match self.better.standing(score, ours) {
@@ -107,7 +117,7 @@ impl Row {
             });
         }
         let rivals = self.figures.keys().map(String::as_str);
-        let is_rival = |name: &&str| ![FLOOR, REVD_WAL, REVD_BTREE].contains(name);
+        let is_rival = |name: &&str| ![FLOOR, BETTER_RIVAL].contains(name) && !OURS.contains(name);
         let ahead = rivals.filter(is_rival).filter(|name| {
             let score = self.score(name);
             score.is_some_and(|score| self.better.standing(score, ours) == Standing::Ahead)

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::Result;
 use crate::engines::{LOGS, LogEngine, STORES, Store, StoreEngine};
+use crate::raft::{CLUSTERS, ClusterEngine};
 
 /// What is to be measured, of which engine.
 #[derive(Args, Clone, Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Task {
     /// Bytes of a record or value.
     #[arg(long, default_value_t = 256)]
     pub bytes: usize,
-    /// Records of a batch.
+    /// Records of a batch, or proposals that wait at once.
     #[arg(long, default_value_t = 1)]
     pub batch: usize,
     /// Threads.
@@ -34,7 +35,7 @@ pub(crate) struct Task {
     /// For how long.
     #[arg(long, default_value_t = 400)]
     pub millis: u64,
-    /// Records that are put, got or scanned, all in all.
+    /// Records that are put, got or scanned, or elections, all in all.
     #[arg(long, default_value_t = 0)]
     pub count: u64,
     /// Records of the store that is read.
@@ -72,6 +73,12 @@ pub(crate) enum Step {
     WriteOn,
     /// Opens.
     Open,
+    /// Proposes for some time.
+    Raft,
+    /// Counts what proposals cost.
+    RaftCosts,
+    /// Holds elections.
+    Elect,
 }
 
 /// What a measurement yields, by name.
@@ -117,6 +124,16 @@ impl Task {
     pub(crate) fn log_engine(&self) -> Result<&'static LogEngine> {
         let is_named = |engine: &&LogEngine| engine.name == self.engine;
         LOGS.iter().find(is_named).ok_or_else(|| "there is no such log".into())
+    }
+
+    /// The implementation of consensus that this is about.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such one.
+    pub(crate) fn cluster_engine(&self) -> Result<&'static ClusterEngine> {
+        let is_named = |engine: &&ClusterEngine| engine.name == self.engine;
+        CLUSTERS.iter().find(is_named).ok_or_else(|| "there is no such engine".into())
     }
 
     /// Runs it in a process of its own, and returns what that has found.

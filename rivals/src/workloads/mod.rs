@@ -6,6 +6,7 @@ mod commits;
 mod compaction;
 mod log;
 mod open;
+mod raft;
 mod reads;
 mod replay;
 
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[(Workload, Measure)] = &[
     (Workload::Scans, reads::measure_scans),
     (Workload::Compaction, compaction::measure),
     (Workload::Open, open::measure),
+    (Workload::Raft, raft::measure),
 ];
 
 /// Does a task in this process, and prints what it finds.
@@ -48,6 +50,9 @@ pub(crate) fn perform(task: &Task) -> Result<()> {
         Step::Purge | Step::Control => compaction::load(task),
         Step::WriteOn => open::write_on(task),
         Step::Open => open::open(task),
+        Step::Raft => raft::propose(task),
+        Step::RaftCosts => raft::count_costs(task),
+        Step::Elect => raft::elect(task),
     }
 }
 
