@@ -64,7 +64,6 @@ pub struct Cluster {
     /// Settings of new members.
     pub settings: Option<fn(&mut Config)>,
     pub messages: u64,
-    pub print: bool,
 }
 
 /// The first entry of a cluster holds its founders, and is in no log: who comes later needs a
@@ -77,6 +76,15 @@ pub fn id(number: u64) -> NodeId {
 
 pub fn ids(numbers: &[u64]) -> Vec<NodeId> {
     numbers.iter().copied().map(NodeId).collect()
+}
+
+/// The change that an entry orders, by the meanings that the cluster has noted.
+pub fn change_of(changes: &[Change], entry: &Entry) -> Change {
+    if entry.is_leave() {
+        return Change::Leave;
+    }
+    let text = std::str::from_utf8(&entry.data).unwrap();
+    changes[text.parse::<usize>().unwrap()].clone()
 }
 
 impl Member {
@@ -287,11 +295,24 @@ impl Cluster {
 
     /// Everything that is due at `id` comes out; what needs no time is done at once.
     pub fn take(&mut self, id: NodeId) -> bool {
-        let Some(member) = self.members.get_mut(&id) else { return false };
-        let Some(raft) = member.raft.as_mut() else { return false };
+        let Some(output) = self.output(id) else { return false };
+        let busy = !output.is_empty();
+        self.carry_out(id, output);
+        busy
+    }
+
+    /// Everything that is due at `id`, if it is up.
+    pub fn output(&mut self, id: NodeId) -> Option<Output> {
+        let member = self.members.get_mut(&id)?;
+        let raft = member.raft.as_mut()?;
         let output = raft.take();
         member.damaged &= raft.status().recovering;
-        let busy = !output.is_empty();
+        Some(output)
+    }
+
+    /// Begins whatever `output` wants done; what needs no time is done at once.
+    pub fn carry_out(&mut self, id: NodeId, output: Output) {
+        let member = self.members.get_mut(&id).expect("outputs come from members");
         if let Some(persist) = output.persist {
             assert!(member.persist.is_none(), "two persists at once");
             member.persist = Some(persist);
@@ -304,14 +325,9 @@ impl Cluster {
             assert!(member.install.is_none() && member.persist.is_none());
             member.install = Some(install);
         }
-        if let Some(role) = output.role {
-            if self.print {
-                println!("  {id}: {:?} in term {}, leader {:?}", role.role, role.term, role.leader);
-            }
-            if role.role == Role::Leader {
-                let first = *self.leaders.entry(role.term).or_insert(id);
-                assert_eq!(first, id, "two leaders in term {}", role.term);
-            }
+        if let Some(role) = output.role.filter(|role| role.role == Role::Leader) {
+            let first = *self.leaders.entry(role.term).or_insert(id);
+            assert_eq!(first, id, "two leaders in term {}", role.term);
         }
         for message in output.messages {
             self.messages += 1;
@@ -320,7 +336,6 @@ impl Cluster {
         for request in output.snapshots {
             self.send_snapshot(id, request);
         }
-        busy
     }
 
     fn send_snapshot(&mut self, from: NodeId, request: SnapshotRequest) {
@@ -371,19 +386,10 @@ impl Cluster {
         let earlier = self.history.entry(entry.index).or_insert_with(|| entry.clone());
         assert_eq!(*earlier, entry, "{id} applies what {earlier:?} was elsewhere");
         member.state.applied = entry.position();
-        if self.print {
-            println!("  {id}: apply {} {:?} {:?}", entry.position(), entry.kind, entry.data);
-        }
         let index = entry.index;
         let report = match entry.kind {
             EntryKind::Configuration => {
-                let change = if entry.is_leave() {
-                    Change::Leave
-                } else {
-                    let text = std::str::from_utf8(&entry.data).unwrap();
-                    self.changes[text.parse::<usize>().unwrap()].clone()
-                };
-                match member.state.configuration.changed(&change) {
+                match member.state.configuration.changed(&change_of(&self.changes, &entry)) {
                     Ok(configuration) => {
                         member.state.configuration = configuration.clone();
                         Input::ConfigurationApplied { index, configuration }
