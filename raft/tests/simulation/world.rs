@@ -301,6 +301,9 @@ impl World {
         }
         if let Some(persist) = output.persist {
             note!(self, "{} persists {persist:?}", place + 1);
+            let jobs = &self.members[place].disk.jobs;
+            let second = jobs.iter().any(|job| matches!(job, Job::Persist(..)));
+            ensure!(!second, "member {} persists two things at once", place + 1);
             let applied = self.members[place].state.position.index;
             self.write(place, Job::Persist(persist, applied));
         }
@@ -555,6 +558,8 @@ impl World {
     fn install(&mut self, place: usize, install: Install) -> Checked {
         note!(self, "{} installs {install:?}", place + 1);
         self.oracle.installing(&self.members[place], &install).map_err(by(place))?;
+        let idle = self.members[place].disk.jobs.is_empty();
+        ensure!(idle, "member {} installs what the disk is still to change", place + 1);
         let Some(state) = self.snapshots.get(&install.position.index) else {
             return Err(Violation(format!("nobody sent a snapshot at {}", install.position)));
         };

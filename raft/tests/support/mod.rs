@@ -43,9 +43,6 @@ pub struct Member {
     /// Its log was damaged, and it has not recovered: remembered over restarts.
     pub damaged: bool,
     pub starts: u64,
-    /// How to change the core of each incarnation.
-    pub prepare: Option<fn(&mut Raft, u64)>,
-    pub prepared: u64,
 }
 
 #[derive(Default)]
@@ -107,8 +104,6 @@ impl Member {
             slow_disk: false,
             damaged: false,
             starts: 0,
-            prepare: None,
-            prepared: 0,
         };
         member.start();
         member
@@ -128,11 +123,7 @@ impl Member {
         }
         self.starts += 1;
         let seed = self.id.0 * 1_000 + self.starts;
-        let mut raft = Raft::new(self.config.clone(), restart, seed).unwrap();
-        if let Some(prepare) = self.prepare {
-            prepare(&mut raft, self.prepared);
-        }
-        self.raft = Some(raft);
+        self.raft = Some(Raft::new(self.config.clone(), restart, seed).unwrap());
     }
 
     /// Loses everything that is not on the disk; of what was being written, `kept` steps survive.
