@@ -283,6 +283,11 @@ impl Raft {
         let same = self.log.term(committed.index) == Some(committed.term);
         if same && self.role != Role::Leader && self.install.is_none() {
             self.commit_to(committed.index);
+            if self.role == Role::PreCandidate && self.change_is_due() {
+                // It has asked by an outdated configuration: again, once the change is applied.
+                self.follow(self.hard_state.term, None);
+                self.campaign_due = true;
+            }
         }
     }
 

@@ -49,7 +49,7 @@ impl Entry {
     }
 
     /// Whether this is the order to leave a joint configuration, which a leader proposes on its
-    /// own; also behind the removal of a voter, to seal it, where it is to be rejected because
+    /// own; also behind a change of voters, to seal it, where it is to be rejected because
     /// nothing is joint. Either way answer it with
     /// [`Configuration::changed`](crate::Configuration::changed) by
     /// [`Change::Leave`](crate::Change::Leave).

@@ -1,16 +1,32 @@
 //! Changes of configuration: proposed one at a time, in force once applied (section 6 of the paper,
 //! chapter 4 of the dissertation).
 //!
-//! A change is proposed only when every earlier one in the log has been applied and an entry of the
-//! leader's own term is committed. So two configurations that are in force at the same time, one at
-//! a member that has applied a change and one at a member that has not, are always neighbours, and
-//! their quorums meet. A member that knows a change to be committed does not stand for election
-//! before it has applied it; a log that holds two changes shows that the first is committed.
+//! # Why majorities still meet
 //!
-//! A voter that is removed may go for good, and take with it the knowledge that its removal is
-//! committed. Whoever restarts then must not need its vote to find out. So the leader *seals* a
-//! removal with a second change behind it that changes nothing; and a candidate and its voters tell
-//! each other how far they know the log to be committed.
+//! A change is proposed only when every earlier one in the log has been applied and an entry of the
+//! leader's own term is committed, and whatever message brings it tells that the earlier one is
+//! committed. A member that knows a change to be committed does not stand for election before it
+//! has applied it. So every candidate counts by the last change in its log or by the one before.
+//!
+//! A candidate that counts by an old configuration therefore lacks the second change behind it. If
+//! that one is committed, then by a majority of the configuration in between, which meets every
+//! majority that the candidate counts by in somebody who holds more than it does, and refuses
+//! (section 5.4.1). What is left are configurations that are the same or neighbours, whose
+//! majorities meet as in section 5.4.
+//!
+//! # Why somebody can always be elected
+//!
+//! The commit index is kept on no disk, and a majority of the new voters need not contain one of
+//! the old. After a restart the votes of the old could be needed to find out that a change is
+//! committed, although whoever has them was removed, or is the one of three that is away. So the
+//! leader *seals* every change of voters with a second change behind it that changes nothing: a log
+//! that holds two changes shows that the first is committed. Once the seal is committed, whoever
+//! can be elected holds both. Until then a removed voter must stay, and an added one replaces
+//! nobody. (A joint configuration needs no seal: whoever decides in it decided before it, too.)
+//!
+//! Where only one of those who are left knows, it tells: a candidate and its voters tell each other
+//! how far they know the log to be committed. Whoever knows and votes stands itself, at last, and
+//! so tells the one that holds more and can win.
 
 use bytes::Bytes;
 
@@ -92,8 +108,8 @@ impl Raft {
     ) -> Result<(), Refused> {
         self.handout.check_changing(index)?;
         let before = std::mem::take(&mut self.configuration);
-        let voted = before.members().into_iter().filter(|&id| before.is_voter(id));
-        self.seal_due = voted.into_iter().any(|id| !configuration.is_voter(id));
+        let voters_changed = before.is_joint() || before.voters() != configuration.voters();
+        self.seal_due = voters_changed && !configuration.is_joint();
         self.count_by(configuration);
         self.configuration_answered(index)
     }
@@ -165,8 +181,9 @@ impl Raft {
     }
 
     /// What a leader does about the configuration on its own account, whoever has begun it: leaves
-    /// a joint one that is to be left by itself, seals a removal, and resigns after its own. Both
-    /// entries are the same: an order to leave, which changes nothing where nothing is joint.
+    /// a joint one that is to be left by itself, seals a change of voters, and resigns after its
+    /// own removal. Both entries are the same: an order to leave, which changes nothing where
+    /// nothing is joint.
     pub(crate) fn settle_configuration(&mut self) {
         if self.role != Role::Leader {
             return;

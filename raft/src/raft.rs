@@ -60,7 +60,7 @@ pub struct Raft {
     pub(crate) timeout: u32,
     /// An election is to be stood for as soon as nothing forbids it.
     pub(crate) campaign_due: bool,
-    /// The last change of configuration that was applied has removed a voter, and no other change
+    /// The last change of configuration that was applied has changed who votes, and no other change
     /// stands behind it.
     pub(crate) seal_due: bool,
     /// The log was damaged, and is not what it was yet.

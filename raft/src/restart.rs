@@ -40,7 +40,9 @@ pub struct Restart {
 impl Restart {
     /// The durable term and vote, what the state machine has applied, and the configuration there.
     /// Everything at its default is a member that has just been born; a cluster may as well be
-    /// born with a first configuration at any position.
+    /// born with a first configuration at any position. Nothing in a log tells of that first one: a
+    /// member that joins such a cluster begins with it too, or, if the cluster was born behind
+    /// position 0, with nothing, and gets a snapshot.
     #[must_use]
     pub fn new(
         config: &Config,
