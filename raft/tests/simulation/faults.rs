@@ -199,17 +199,13 @@ impl World {
         self.report(place, Input::Checkpointed(release))
     }
 
-    /// Shuts down for good who was removed, once every member has the removal in its checkpoint:
-    /// before, a vote of the removed one may still be needed by those that do not know of it.
+    /// Shuts down for good who was removed, once the removal is sealed: those who are left must do
+    /// without its vote, whatever they lose in a crash.
     pub(crate) fn retire(&mut self) {
-        let (index, newest) = self.oracle.configuration();
-        let told = newest
-            .members()
-            .iter()
-            .all(|node| self.members[node.0 as usize - 1].disk.checkpoint.position.index >= index);
-        if !told {
+        if !self.oracle.is_sealed() {
             return;
         }
+        let newest = self.oracle.configuration().1;
         let gone = (0..self.members.len()).find(|&place| {
             let node = NodeId(place as u64 + 1);
             !self.members[place].retired && self.oracle.knows(node) && !newest.contains(node)

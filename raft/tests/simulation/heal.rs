@@ -51,6 +51,11 @@ impl World {
                 self.ask(&mut asked)?;
             }
         }
+        let damaged = self.members.iter().any(|member| member.disk.damage.is_some());
+        if damaged && self.plan.changes > 0 {
+            self.totals.stood_still += 1;
+            return Ok(());
+        }
         let up = self.members.iter().filter(|member| member.is_up());
         let standing: Vec<String> = up
             .map(|member| format!("{:?} {:?}", member.status(), member.configuration()))

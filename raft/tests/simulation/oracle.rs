@@ -40,6 +40,8 @@ pub(crate) struct Oracle {
     pub(crate) reads: Reads,
     /// Every configuration of the cluster and the entry that led to it.
     configurations: Vec<(Index, Configuration)>,
+    /// The last change that was applied anywhere, whether it changed anything or not.
+    last_change: Index,
     /// Every member that ever belonged to one.
     known: u32,
     /// What each member said of itself after its last step.
@@ -53,6 +55,7 @@ impl Oracle {
             votes: Votes::default(),
             reads: Reads::default(),
             configurations: vec![(born.position.index, born.configuration.clone())],
+            last_change: born.position.index,
             known: bits(&born.configuration),
             seen: Vec::new(),
         }
@@ -62,6 +65,12 @@ impl Oracle {
     pub(crate) fn configuration(&self) -> (Index, &Configuration) {
         let (index, configuration) = &self.configurations[self.configurations.len() - 1];
         (*index, configuration)
+    }
+
+    /// Whether another change stands behind the one that led to the newest configuration, so that
+    /// the log alone tells those who hold it that theirs is in force.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.last_change > self.configuration().0
     }
 
     /// Whether this member belongs to the newest configuration or did to an earlier one.
@@ -357,6 +366,9 @@ impl Oracle {
     pub(crate) fn applied(&mut self, state: &State, effect: &Effect) -> Checked<bool> {
         let index = state.position.index;
         let first = self.history.applied(index, state.digest)?;
+        if matches!(effect, Effect::Changed(_) | Effect::Rejected) {
+            self.last_change = self.last_change.max(index);
+        }
         if let Effect::Written { key, .. } = *effect {
             self.reads.written(key, state.registers[key]);
         }

@@ -76,7 +76,9 @@ totals! {
     fetches_gone,
     refused_full,
     refused_pending,
+    /// Runs that ended in a working cluster, and those that rightly did not.
     healed,
+    stood_still,
     heal_ticks,
 }
 
