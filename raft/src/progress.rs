@@ -46,6 +46,9 @@ pub(crate) struct Peer {
     pub(crate) known: Option<Position>,
     /// Entries that are being read from the log for it.
     pub(crate) fetching: Option<Fetch>,
+    /// It has got a snapshot up to here and is installing it: acknowledging less, it speaks of the
+    /// log before.
+    installing: Index,
     /// The last entry of the probe under way, and its bytes.
     probed: (Index, usize),
     /// The appends under way: the last index and the bytes of each.
@@ -70,6 +73,7 @@ impl Peer {
             matched_before: Index(0),
             known: None,
             fetching: None,
+            installing: Index(0),
             probed: (Index(0), 0),
             window: VecDeque::new(),
             window_bytes: 0,
@@ -91,8 +95,16 @@ impl Peer {
         self.feed = Feed::Probe;
         self.paused = false;
         self.next = next.max(self.matched.next());
+        self.installing = Index(0);
         self.probed = (Index(0), 0);
         self.clear_window();
+    }
+
+    /// A snapshot up to `index` has been delivered. Whether it could be installed is asked at the
+    /// next heartbeat that is answered.
+    pub(crate) fn has_got_snapshot(&mut self, index: Index) {
+        self.probe_from(index.next());
+        self.installing = index;
     }
 
     /// A probe has been sent, with entries up to `last`.
@@ -120,7 +132,7 @@ impl Peer {
             self.window.pop_front();
         }
         let fed = match self.feed {
-            Feed::Probe => true,
+            Feed::Probe => self.matched >= self.installing,
             // It has got what it needed in another way.
             Feed::Snapshot => self.matched.next() >= log_first,
             Feed::Replicate => {
@@ -230,5 +242,23 @@ mod tests {
         assert_eq!(peer.feed, Feed::Snapshot, "what is behind it has left the log");
         peer.acknowledged(Index(7), Index(8));
         assert_eq!((peer.feed, peer.next), (Feed::Replicate, Index(8)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_before_a_snapshot_is_installed_leads_nowhere() {
+        let mut peer = replicating(3);
+        peer.wait_for_snapshot();
+        peer.has_got_snapshot(Index(9));
+        peer.acknowledged(Index(4), Index(10));
+        assert_eq!((peer.feed, peer.next), (Feed::Probe, Index(10)));
+        peer.acknowledged(Index(9), Index(10));
+        assert_eq!((peer.feed, peer.next), (Feed::Replicate, Index(10)));
+        // Where it could not be installed, the next refusal tells.
+        peer.wait_for_snapshot();
+        peer.has_got_snapshot(Index(20));
+        assert!(peer.is_news(Index(20)));
+        peer.probe_from(Index(10));
+        peer.acknowledged(Index(9), Index(10));
+        assert_eq!(peer.feed, Feed::Replicate);
     }
 }

@@ -20,7 +20,7 @@ impl Raft {
             return;
         };
         match outcome {
-            SnapshotOutcome::Delivered(position) => peer.probe_from(position.index.next()),
+            SnapshotOutcome::Delivered(position) => peer.has_got_snapshot(position.index),
             SnapshotOutcome::Failed => peer.probe_from(peer.next),
         }
         peer.paused = true;

@@ -94,7 +94,9 @@ impl Stage {
             self.notice_commit(node);
             let mut busy = !output.is_empty();
             self.tell_output(node, &output);
+            let snapshots = output.snapshots.len();
             self.cluster.carry_out(node, output);
+            self.sent.extend(self.cluster.wires.iter().rev().take(snapshots).cloned());
             if self.is_fast(node, Slow::Disk) {
                 busy |= self.finish_persist(node);
             }
