@@ -108,6 +108,12 @@ impl Piece {
         }
     }
 
+    /// True for nodes that the writer itself will read again, at the next sweep or after it, and
+    /// must not have to wait for.
+    fn is_read_soon(&self) -> bool {
+        matches!(self, Piece::Inner(_) | Piece::Open(_))
+    }
+
     fn encode(&self, out: &mut impl Encode) {
         match self {
             Piece::Extent(extent) => out.bytes(&extent.bytes),
@@ -426,7 +432,7 @@ impl Checkpoint {
         buffer.clear();
         let bytes: u64 = self.pieces.iter().map(|piece| u64::from(piece.blocks())).sum();
         buffer.reserve(WRITE_BYTES.min(bytes as usize * BLOCK_BYTES + WRITE_BYTES / 32));
-        let mut output = Output { pages: &pages, buffer: &mut buffer, offset: 0, bytes: 0 };
+        let mut output = Output::new(&pages, &mut buffer);
         for run in &self.primed {
             output.prime(*run)?;
         }
@@ -436,22 +442,23 @@ impl Checkpoint {
                 Piece::Extent(extent) if extent.bytes.len() >= WRITE_BYTES => {
                     output.write_long(run, &extent.bytes)?
                 }
-                _ => output.write(run, |out| piece.encode(out))?,
+                _ => output.write(run, piece.is_read_soon(), |out| piece.encode(out))?,
             };
             piece.home().seal(crc);
         }
         for image in &self.map {
             let run = image.home.run().expect("the writer has settled all map pages");
-            let crc = output.write(run, |out| image.encode(out))?;
+            let crc = output.write(run, false, |out| image.encode(out))?;
             image.home.seal(crc);
         }
         self.complete_commit();
         let commit = self.commit.encode();
-        let crc = output.write(self.commit_run, |out| out.extend_from_slice(&commit))?;
+        let crc = output.write(self.commit_run, false, |out| out.extend_from_slice(&commit))?;
         let sequence = self.commit.sequence;
         let slot = Slot { sequence, commit: self.commit_run, crc };
         let block = SLOT_BLOCKS[(sequence % 2) as usize];
-        output.write(Run { block, blocks: 1 }, |out| out.extend_from_slice(&slot.encode()))?;
+        output
+            .write(Run { block, blocks: 1 }, false, |out| out.extend_from_slice(&slot.encode()))?;
         let bytes = output.finish()?;
         buffer.clear_and_shrink(WRITE_BYTES);
         drop(buffer);
@@ -486,12 +493,24 @@ struct Output<'p> {
     /// Where the buffer goes.
     offset: u64,
     bytes: u64,
+    /// The buffer has a node that is read soon, and may not become so long that it would go past
+    /// the page cache.
+    is_read_soon: bool,
 }
 
-impl Output<'_> {
+impl<'p> Output<'p> {
+    fn new(pages: &'p Pages, buffer: &'p mut Buffer) -> Output<'p> {
+        Output { pages, buffer, offset: 0, bytes: 0, is_read_soon: false }
+    }
+
     /// Writes a run and returns the checksum of its blocks.
-    fn write(&mut self, run: Run, encode: impl FnOnce(&mut Buffer)) -> Result<u32, Error> {
-        let start = self.begin(run)?;
+    fn write(
+        &mut self,
+        run: Run,
+        is_read_soon: bool,
+        encode: impl FnOnce(&mut Buffer),
+    ) -> Result<u32, Error> {
+        let start = self.begin(run, is_read_soon)?;
         encode(self.buffer);
         let len = self.buffer.len() - start;
         assert!(len as u64 <= run.bytes(), "{len} bytes do not fit into {run:?}");
@@ -504,7 +523,7 @@ impl Output<'_> {
         let mut hasher = crc32fast::Hasher::new();
         let mut block = run.block;
         for part in bytes.chunks(WRITE_BYTES) {
-            let start = self.begin(Run { block, blocks: blocks_of(part.len()) })?;
+            let start = self.begin(Run { block, blocks: blocks_of(part.len()) }, false)?;
             self.buffer.extend_from_slice(part);
             self.buffer.pad_to_block();
             hasher.update(&self.buffer[start..]);
@@ -514,12 +533,15 @@ impl Output<'_> {
     }
 
     /// Makes the end of the buffer the place of a run; returns where it begins there.
-    fn begin(&mut self, run: Run) -> Result<usize, Error> {
+    fn begin(&mut self, run: Run, is_read_soon: bool) -> Result<usize, Error> {
         let follows = self.offset + self.buffer.len() as u64 == run.offset();
-        if !follows || self.buffer.len() + run.bytes() as usize > WRITE_BYTES {
+        let len = self.buffer.len() + run.bytes() as usize;
+        let most = if is_read_soon || self.is_read_soon { DIRECT_BYTES - 1 } else { WRITE_BYTES };
+        if !follows || len > most {
             self.flush()?;
             self.offset = run.offset();
         }
+        self.is_read_soon |= is_read_soon;
         Ok(self.buffer.len())
     }
 
@@ -543,6 +565,7 @@ impl Output<'_> {
             self.offset += self.buffer.len() as u64;
             self.buffer.clear();
         }
+        self.is_read_soon = false;
         Ok(())
     }
 

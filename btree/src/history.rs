@@ -7,7 +7,7 @@ use crate::format::HISTORY_INNER_BYTES;
 use crate::inner::{Child, MemInner, Replacement, capacity, divide, level_of, own, root_of};
 use crate::link::{Changes, Link};
 use crate::pages::{Epoch, Pages};
-use crate::view::{Seek, descend};
+use crate::view::{Seek, descend, descend_to_parent};
 use crate::{Error, Key};
 
 const CAPACITY: usize = capacity(HISTORY_INNER_BYTES);
@@ -183,5 +183,19 @@ impl HistoryEdit<'_> {
             }
         }
         Ok((leaves, None))
+    }
+}
+
+/// Reads the inner nodes that the writer will need when it adopts a sweep of the leaves from `low`
+/// on and plans the next from `next` on, so that it finds them in memory. Whoever needs a node that
+/// cannot be read will be told.
+pub(crate) fn warm(base: &Link, low: Key, next: Option<Key>, pages: &Pages, epoch: &Epoch) {
+    let parent = |seek| descend_to_parent(Child::Link(base), seek, pages, epoch).ok().flatten();
+    // A node that has few entries left may be joined with the one before it.
+    if let Some(found) = parent(Seek::At(low)) {
+        parent(Seek::Before(found.node.key(0)));
+    }
+    if let Some(behind) = next.and_then(|next| parent(Seek::At(next))?.high) {
+        parent(Seek::At(behind));
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::format::{LEAF_BYTES, LeafTotals, Run, blocks_of};
-use crate::history::HistoryEdit;
+use crate::history::{HistoryEdit, warm};
 use crate::inner::Replacement;
 use crate::leaf::{Extent, Fill, LeafView, MemLeaf, RawRecord, Segment, Value};
 use crate::link::Link;
@@ -30,8 +30,11 @@ pub struct Sweep {
     end: Key,
     /// Why the leaves could not be listed.
     failed: Option<Error>,
-    /// As long as this is held, the blocks of the leaves are not reused: see the pin rule.
-    _epoch: Arc<Epoch>,
+    /// The inner nodes above the leaves.
+    base: Link,
+    /// As long as this is held, the blocks of leaves and inner nodes are not reused: see the pin
+    /// rule.
+    epoch: Arc<Epoch>,
 }
 
 /// The leaves that shall take the place of those that were swept; for [`Tree::adopt`].
@@ -61,6 +64,11 @@ impl Tree {
     /// `None` if there is no closed leaf from `from` on.
     ///
     /// Several sweeps may be planned and run at once if their ranges do not overlap.
+    ///
+    /// Lists the leaves by the inner nodes above them, and reads nothing else. These are in memory,
+    /// since each checkpoint leaves those that it wrote in the page cache and [`Sweep::run`] has
+    /// read those that come next; only the first plan after open, or after the system has dropped
+    /// them, waits for the disk, once for each level.
     pub fn plan_sweep(&mut self, from: Key, max_bytes: usize) -> Option<Sweep> {
         let mut planned = self.leaves_from(from, max_bytes);
         // Leaves that no inner node lists yet are put there when a sweep comes near them.
@@ -77,12 +85,14 @@ impl Tree {
             return None;
         }
         let end = next.or(open).or(last).unwrap_or(Key::MAX);
-        let (pages, epoch) = (self.pages.clone(), self.epoch.clone());
-        Some(Sweep { pages, leaves, next, end, failed, _epoch: epoch })
+        let (pages, base, epoch) = (self.pages.clone(), self.base.clone(), self.epoch.clone());
+        Some(Sweep { pages, leaves, next, end, failed, base, epoch })
     }
 
     /// Puts swept leaves in the place of those they were made from. Durable, and the room of the
-    /// old ones free, after the next checkpoints. May use the reserve of a full disk.
+    /// old ones free, after the next checkpoints. May use the reserve of a full disk. Changes
+    /// pointers only, and copies each inner node above the leaves once for each checkpoint: what it
+    /// costs goes by the number of leaves that were swept.
     ///
     /// # Errors
     ///
@@ -163,7 +173,8 @@ impl Sweep {
     }
 
     /// Reads the leaves and copies the records for which `keep` says so, by key and head, into new
-    /// leaves. Long values are not read: their extents stay where they are, or are given up.
+    /// leaves. Long values are not read: their extents stay where they are, or are given up. Reads
+    /// the inner nodes, too, that the writer will need next, so that it does not wait for the disk.
     ///
     /// # Errors
     ///
@@ -190,6 +201,7 @@ impl Sweep {
             return Err(self.pages.corrupt(0, "order of leaves", next, 0));
         }
         leaves.finish();
+        warm(&self.base, self.leaves[0].0, self.next, &self.pages, &self.epoch);
         let last = leaves.last_partial.filter(|_| self.next.is_some());
         Ok(Swept {
             old: self.leaves,

@@ -212,6 +212,30 @@ pub(crate) fn descend<'a>(
     pages: &'a Pages,
     epoch: &'a Epoch,
 ) -> Result<Option<Found<'a>>, Error> {
+    let Some(Parent { node, index, high }) = descend_to_parent(root, seek, pages, epoch)? else {
+        return Ok(None);
+    };
+    let high = if index + 1 < node.count() { Some(node.key(index + 1)) } else { high };
+    Ok(Some(Found { child: node.child(index), low: node.key(index), high }))
+}
+
+/// An inner node of level 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parent<'a> {
+    pub(crate) node: InnerView<'a>,
+    /// The child that was looked for.
+    index: usize,
+    /// The separator of the next inner node, if there is one.
+    pub(crate) high: Option<Key>,
+}
+
+/// The same, to the node that has the child.
+pub(crate) fn descend_to_parent<'a>(
+    root: Child<'a>,
+    seek: Seek,
+    pages: &'a Pages,
+    epoch: &'a Epoch,
+) -> Result<Option<Parent<'a>>, Error> {
     if matches!(root, Child::Link(Link::Empty)) {
         return Ok(None);
     }
@@ -219,14 +243,13 @@ pub(crate) fn descend<'a>(
     let mut high = None;
     loop {
         let Some(index) = choose(node, seek) else { return Ok(None) };
+        if node.level() == 1 {
+            return Ok(Some(Parent { node, index, high }));
+        }
         if index + 1 < node.count() {
             high = Some(node.key(index + 1));
         }
-        let child = node.child(index);
-        if node.level() == 1 {
-            return Ok(Some(Found { child, low: node.key(index), high }));
-        }
-        node = child.inner(Some(node.level() - 1), pages, epoch)?;
+        node = node.child(index).inner(Some(node.level() - 1), pages, epoch)?;
     }
 }
 
