@@ -7,6 +7,7 @@
 //! On disk: kind 3, level u8, count u16, 4 zeros; then `count` entries of 28 bytes: main u64, sub
 //! u64, kind u8, a zero, blocks u16, block u32, checksum u32.
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use crate::format::{Encode, Pointer, u16_at, u32_at, u64_at};
@@ -125,66 +126,24 @@ impl<'a> InnerView<'a> {
         }
     }
 
-    fn main(self, index: usize) -> u64 {
-        match self {
-            InnerView::Memory(inner) => inner.entries[index].0.main,
-            InnerView::Disk { entries, .. } => {
-                u64_at(&entries[index * ENTRY_BYTES..], 0).expect("an entry has 28 bytes")
-            }
-        }
-    }
-
     /// The last entry whose key is at most `key`, or the first entry.
     pub(crate) fn position(self, key: Key) -> usize {
-        self.partition_point(key, |separator| separator <= key).saturating_sub(1)
+        self.partition_point(|separator| separator <= key).saturating_sub(1)
     }
 
-    /// The first entry whose key does not satisfy `before`, which is to be found around `near`.
+    /// The first entry whose key does not satisfy `before`.
     ///
-    /// Leaves are filled to the brim, so separators rise evenly, and where `near` lies between the
-    /// first and the last tells nearly where its entry is. The search goes on from there in
-    /// doubling steps, and so costs no more than twice a binary one when the guess is bad.
-    pub(crate) fn partition_point(self, near: Key, before: impl Fn(Key) -> bool) -> usize {
-        let (mut low, mut high) = self.bracket(near, &before);
-        while low < high {
-            let middle = low.midpoint(high);
-            if before(self.key(middle)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
+    /// Nobody can foretell which way a step goes, so the processor is not asked to: the bounds are
+    /// selected, and no step is a branch.
+    pub(crate) fn partition_point(self, before: impl Fn(Key) -> bool) -> usize {
+        let (mut low, mut count) = (0, self.count());
+        while count > 1 {
+            let half = count / 2;
+            let is_before = before(self.key(low + half - 1));
+            low = select_unpredictable(is_before, low + half, low);
+            count -= half;
         }
-        low
-    }
-
-    /// Bounds of the partition point: all entries below the first satisfy `before`, and none from
-    /// the second on.
-    fn bracket(self, near: Key, before: &impl Fn(Key) -> bool) -> (usize, usize) {
-        let count = self.count();
-        let (first, last) = (self.main(0), self.main(count - 1));
-        let guess = match near.main.checked_sub(first) {
-            Some(above) if near.main < last => {
-                let share = above as f64 / (last - first) as f64;
-                ((share * (count - 1) as f64) as usize).min(count - 1)
-            }
-            Some(_) => count - 1,
-            None => 0,
-        };
-        let mut step = 1;
-        if before(self.key(guess)) {
-            let mut low = guess + 1;
-            while low + step <= count && before(self.key(low + step - 1)) {
-                low += step;
-                step *= 2;
-            }
-            return (low, count.min(low + step - 1));
-        }
-        let mut high = guess;
-        while high >= step && !before(self.key(high - step)) {
-            high -= step;
-            step *= 2;
-        }
-        (high.saturating_sub(step - 1), high)
+        low + usize::from(count > 0 && before(self.key(low)))
     }
 
     /// The same node in memory, to be changed.

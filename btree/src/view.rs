@@ -6,7 +6,7 @@
 
 use crate::format::ROW_BYTES_MAX;
 use crate::inner::{Child, InnerView, level_of};
-use crate::leaf::{LeafView, MemLeaf, RawRecord, Segment, Value};
+use crate::leaf::{self, LeafView, MemLeaf, RawRecord, Segment, Value};
 use crate::link::Link;
 use crate::pages::{Epoch, Pages};
 use crate::rows::RowsView;
@@ -109,6 +109,10 @@ impl<'a> View<'a> {
         let recent_first = self.recent.iter(self.recent_len.min(1)).next().map(|r| r.first);
         let next = recent_first.or(open_first);
         if let Some(found) = descend(Child::Link(self.base), seek, self.pages, self.epoch)? {
+            if let (Seek::At(key), Some(pointer)) = (seek, found.child.on_disk()) {
+                let bytes = self.pages.read(pointer, self.epoch)?;
+                leaf::read_ahead(bytes, key, found.low, found.high);
+            }
             let leaf = self.leaf_of(found.child)?;
             return Ok(Some(LeafPlace { leaf, low: found.low, high: found.high.or(next) }));
         }
@@ -258,7 +262,7 @@ pub(crate) fn descend_to_parent<'a>(
 fn choose(node: InnerView<'_>, seek: Seek) -> Option<usize> {
     match seek {
         Seek::At(key) => Some(node.position(key)),
-        Seek::Before(key) => node.partition_point(key, |at| at < key).checked_sub(1),
+        Seek::Before(key) => node.partition_point(|at| at < key).checked_sub(1),
     }
 }
 
