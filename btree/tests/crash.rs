@@ -69,7 +69,8 @@ impl Phase {
     /// How many subsets are tried for each change.
     fn subsets(self, kind: Kind) -> u64 {
         match (self, kind) {
-            (Phase::Create | Phase::Growth | Phase::Punch, _) => 20,
+            (Phase::Growth, _) => 40,
+            (Phase::Create | Phase::Punch, _) => 20,
             (Phase::Recovery, _) => 3,
             (Phase::SecondRecovery, _) => 2,
             (_, Kind::Small) => 12,

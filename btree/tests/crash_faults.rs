@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use revd_btree::{Error, Key, OpenError, Table, Tree};
-use revd_disk::{Disk, Effect, Fault, Operation, Sim};
+use revd_disk::{Chances, Disk, Effect, Fault, Operation, Sim};
 use support::watch::Watched;
 use support::{Model, PATH, Rng, Run, options};
 
@@ -184,6 +184,34 @@ fn errors_by_chance_lose_nothing() {
     }
     println!("{tally:?}");
     assert!(tally.poisoned > 20);
+}
+
+/// Any operation may fail at any time, in the recovery after a loss of power, too; and again after
+/// that.
+#[test]
+fn a_disk_that_fails_now_and_then_loses_nothing() {
+    let mut tally = Tally::default();
+    for seed in seeds(200) {
+        println!("SEED={seed}");
+        let (disk, mut rng) = (disk(seed), Rng(!seed));
+        // From hardly ever to one operation of a hundred.
+        let often = 1u32 << rng.below(7);
+        let chances = Chances {
+            read_error: 30 * often,
+            write_error: 60 * often,
+            sync_error: 150 * often,
+            torn_write: 60 * often,
+            short_write: 60 * often,
+            slow: 1_000,
+            ..Chances::default()
+        };
+        disk.fail_by_chance(seed, chances);
+        tally.run(&disk, seed, 150);
+    }
+    println!("{tally:?}");
+    if tally.runs > 100 {
+        assert!(tally.poisoned > 10 && tally.not_created > 0 && tally.not_opened > 0);
+    }
 }
 
 /// A sync fails, and drops an arbitrary part of what it should have written; reads still show all
