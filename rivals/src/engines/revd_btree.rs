@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
 use std::thread;
 
 use revd_btree::{Error, Key as TreeKey, Options, Sweep, Swept, Tree, Written};
@@ -15,11 +15,16 @@ use crate::content::Key;
 /// Bytes of leaves that one sweep takes.
 const SWEEP_BYTES: usize = 1 << 20;
 
+/// Work for the other thread.
+type Job = Box<dyn FnOnce() + Send>;
+
 struct RevdBtree {
     tree: Tree,
-    /// A checkpoint that another thread writes.
+    /// A thread that does one job after the other, as that of the server.
+    jobs: Sender<Job>,
+    /// A checkpoint that it writes.
     writing: Option<Receiver<Result<Written, Error>>>,
-    /// A sweep that another thread runs.
+    /// A sweep that it runs.
     sweeping: Option<Receiver<Result<Swept, Error>>>,
     /// Where the next sweep starts.
     sweep_from: TreeKey,
@@ -34,7 +39,11 @@ pub(super) fn open(dir: &Path) -> Result<Box<dyn Store>> {
     } else {
         Tree::create(disk, &path, options)?
     };
-    Ok(Box::new(RevdBtree { tree, writing: None, sweeping: None, sweep_from: TreeKey::MIN }))
+    let (jobs, waiting) = channel::<Job>();
+    // It ends with the store, which has the only sender.
+    thread::spawn(move || waiting.into_iter().for_each(|job| job()));
+    let (writing, sweeping) = (None, None);
+    Ok(Box::new(RevdBtree { tree, jobs, writing, sweeping, sweep_from: TreeKey::MIN }))
 }
 
 impl Store for RevdBtree {
@@ -68,7 +77,7 @@ impl Store for RevdBtree {
             }
         }
         if let Some(checkpoint) = self.tree.checkpoint(b"")? {
-            self.writing = Some(aside(move || checkpoint.write()));
+            self.writing = Some(aside(&self.jobs, move || checkpoint.write())?);
         }
         Ok(())
     }
@@ -80,7 +89,7 @@ impl Store for RevdBtree {
             }
             return Ok(match self.tree.plan_sweep(self.sweep_from, SWEEP_BYTES) {
                 Some(sweep) => {
-                    self.sweeping = Some(aside(move || run(sweep, last)));
+                    self.sweeping = Some(aside(&self.jobs, move || run(sweep, last))?);
                     Purged::Waiting
                 }
                 None => Purged::Done,
@@ -115,12 +124,15 @@ fn run(sweep: Sweep, last: u64) -> Result<Swept, Error> {
     sweep.run(&mut |key, _| key.main > last || is_kept(key.main))
 }
 
-/// Does something on a thread of its own.
-fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+/// Does something on the other thread.
+fn aside<T: Send + 'static>(
+    jobs: &Sender<Job>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Receiver<T>> {
     let (sender, receiver) = sync_channel(1);
     // Whoever no longer waits does not need it.
-    thread::spawn(move || drop(sender.send(work())));
-    receiver
+    jobs.send(Box::new(move || drop(sender.send(work())))).map_err(|_| "no thread for jobs")?;
+    Ok(receiver)
 }
 
 struct RevdReader(revd_btree::Reader);
