@@ -55,6 +55,7 @@
 mod checkpoint;
 mod cursor;
 mod error;
+mod growth;
 mod key;
 mod options;
 mod read_only;
@@ -83,6 +84,7 @@ mod view;
 pub use checkpoint::{Checkpoint, Written};
 pub use cursor::{Cursor, Record, Rows};
 pub use error::{Corruption, Error, OpenError};
+pub use growth::{Growth, Reserve};
 pub use key::{Key, Table};
 pub use options::{Opened, Options};
 pub use read_only::ReadOnly;

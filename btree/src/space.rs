@@ -194,7 +194,12 @@ impl Space {
 
     /// Makes sure that `dirty` blocks can be written and the reserve is left, or refuses growth.
     pub(crate) fn admit(&mut self, dirty: u64) -> Result<(), Error> {
-        let needed = dirty + self.reserve();
+        self.admit_keeping(dirty, self.reserve())
+    }
+
+    /// The same with `kept` blocks in place of the reserve.
+    pub(crate) fn admit_keeping(&mut self, dirty: u64, kept: u64) -> Result<(), Error> {
+        let needed = dirty + kept;
         if self.usable() >= needed {
             return Ok(());
         }
@@ -233,7 +238,8 @@ impl Space {
         if is_long { self.back_long(dirty) } else { Ok(()) }
     }
 
-    fn back_long(&mut self, blocks: u64) -> Result<(), Error> {
+    /// Makes sure that there is a run of so many backed blocks.
+    pub(crate) fn back_long(&mut self, blocks: u64) -> Result<(), Error> {
         let fits = |run: Run| u64::from(run.blocks) >= blocks;
         if self.primed.iter().any(fits) || self.raw.iter().any(fits) {
             return Ok(());
@@ -555,6 +561,16 @@ impl Space {
     pub(crate) fn reserve(&self) -> u64 {
         let share = (self.used_blocks() / 32).max(SMALL_RESERVE_BLOCKS);
         self.reserve_most.min(share).max(2 * self.largest)
+    }
+
+    /// Has the next change ask the file system again.
+    pub(crate) fn look_for_room(&mut self) {
+        self.full = None;
+    }
+
+    /// Blocks of the checkpoints, without those that only wait to be free.
+    pub(crate) fn data_blocks(&self) -> u64 {
+        self.used_blocks().saturating_sub(self.retired)
     }
 
     pub(crate) fn backed_blocks(&self) -> u64 {

@@ -193,6 +193,11 @@ impl Tree {
         } else {
             self.space.admit_long(dirty)?;
         }
+        self.put_row(table, key, value)
+    }
+
+    /// Sets a row for which there is room.
+    pub(crate) fn put_row(&mut self, table: Table, key: Key, value: &[u8]) -> Result<(), Error> {
         let added = self.edit_table(table, |edit, root| edit.put(root, key, value))?;
         self.rows += u64::from(added);
         self.dirty.records += 1;
@@ -399,7 +404,7 @@ impl fmt::Debug for Tree {
     }
 }
 
-fn check_size(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), Error> {
+pub(crate) fn check_size(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), Error> {
     if bytes.len() > limit {
         return Err(Error::TooLarge { what, bytes: bytes.len(), limit });
     }
