@@ -232,8 +232,12 @@ impl Space {
     /// Makes sure that `dirty` blocks can be written, if need be to the reserve; in one piece if
     /// `is_long`.
     pub(crate) fn admit_from_reserve(&mut self, dirty: u64, is_long: bool) -> Result<(), Error> {
-        if self.admit(dirty).is_err() && self.usable() < dirty {
-            return Err(self.full(dirty));
+        match self.admit(dirty) {
+            Ok(()) => {}
+            Err(Error::Full { .. }) if self.usable() >= dirty => {}
+            Err(Error::Full { .. }) => return Err(self.full(dirty)),
+            // A file system that fails is not a full one.
+            Err(error) => return Err(error),
         }
         if is_long { self.back_long(dirty) } else { Ok(()) }
     }
