@@ -156,6 +156,11 @@ impl Pages {
         self.compare(pointer, hasher.finalize())
     }
 
+    /// The file, past the page cache if there is such a way.
+    pub(crate) fn medium(&self) -> &dyn File {
+        self.direct.as_deref().unwrap_or(&*self.file)
+    }
+
     /// An error about what a pointer leads to.
     pub(crate) fn corrupt(
         &self,
@@ -195,7 +200,7 @@ impl Pages {
             .is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (block % 64)) != 0)
     }
 
-    fn check_bounds(&self, pointer: Pointer) -> Result<(), Error> {
+    pub(crate) fn check_bounds(&self, pointer: Pointer) -> Result<(), Error> {
         let end = u64::from(pointer.block) + u64::from(pointer.blocks);
         let limit = u64::from(self.blocks());
         if end > limit {
@@ -205,7 +210,7 @@ impl Pages {
         Ok(())
     }
 
-    fn compare(&self, pointer: Pointer, found: u32) -> Result<(), Error> {
+    pub(crate) fn compare(&self, pointer: Pointer, found: u32) -> Result<(), Error> {
         if found != pointer.crc {
             let (expected, found) = (u64::from(pointer.crc), u64::from(found));
             return Err(self.corrupt(pointer.block, "checksum of a page", expected, found));

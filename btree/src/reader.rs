@@ -9,6 +9,7 @@ use crate::cursor::{Cursor, Record, Rows};
 use crate::leaf::MemLeaf;
 use crate::link::Link;
 use crate::pages::{Epoch, Pages};
+use crate::scrub::{ScrubAt, Scrubbed, scrub};
 use crate::view::{RecentLeaves, TableRoots, View};
 use crate::{Error, Key, Table};
 
@@ -121,6 +122,18 @@ impl Pin<'_> {
     pub fn row(&self, table: Table, key: Key) -> Result<Option<&[u8]>, Error> {
         let view = self.state.view();
         view.row(table, key)?.map(|value| view.value(value)).transpose()
+    }
+
+    /// Reads a part of what this state has on disk again, from the medium, and compares it with its
+    /// checksums: at least one leaf with its long values, and no more once `max_bytes` were read.
+    /// Begin with the default position and go on with that of the answer, each time with a new pin.
+    /// What is written meanwhile is read in part; the next scrub comes to the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] names what has rotted; [`Error::Disk`].
+    pub fn scrub(&self, at: ScrubAt, max_bytes: u64) -> Result<Scrubbed, Error> {
+        scrub(self.state.view(), at, max_bytes)
     }
 
     /// The rows of a table whose key is at least `from`, in rising order.
