@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Instant;
 
 use revd_mvcc::{
     Compare, LeaseId, Op, Operand, Options, Put, Range, Store, Txn, Watch, WatchOptions,
@@ -62,13 +63,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Upkeep: give up what is older than the present, remove it in bounded steps, make it durable.
+    // Whoever has threads for it runs the jobs of `sweep` and `checkpoint` there instead.
     store.compact(done.revision.0)??;
     store.publish();
-    while let Some(job) = store.sweep() {
-        store.swept(job.run()?)?; // `run` may happen on any thread
-    }
-    if let Some(checkpoint) = store.checkpoint(b"everything so far")? {
-        store.checkpointed(checkpoint.write()?); // so may `write`
+    let start = Instant::now();
+    while let Some(next) = store.upkeep(start.elapsed(), 1 << 20, b"everything so far")? {
+        std::thread::sleep(next.saturating_sub(start.elapsed()));
     }
     println!("reading the past: {}", view.range(&before).expect_err("it is compacted"));
 

@@ -3,7 +3,8 @@
 //! * [`Invalid`]: the request contradicts itself. Found without looking at the store, at the door.
 //! * [`Rejected`]: the store's state forbids the request. The same on every replica, nothing was
 //!   changed; it is an answer, not a fault.
-//! * [`Fatal`]: storage failed or is damaged. The store must not be written any further.
+//! * [`Fatal`]: storage failed or is damaged. The store must not be written any further, unless it
+//!   is [`Fatal::Full`]: then nothing was changed.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -63,8 +64,17 @@ pub enum Rejected {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Fatal {
+    /// The disk has no room for this. Nothing was changed, and the store goes on: the same call
+    /// succeeds once there is room.
+    #[error("no room for it: {free_bytes} bytes are free, {needed_bytes} must be")]
+    Full {
+        /// Free bytes that are certainly backed by the disk.
+        free_bytes: u64,
+        /// Bytes that must be free, what is kept back included.
+        needed_bytes: u64,
+    },
     /// The tree refused an operation.
-    #[error("the history tree failed")]
+    #[error("the history tree failed: {0}")]
     Tree(#[from] revd_btree::Error),
     /// The index names a record that the tree does not hold.
     #[error("record ({main}, {sub}) of key {key:?} is missing from the history tree")]
@@ -98,6 +108,22 @@ pub enum Fatal {
 }
 
 impl Fatal {
+    /// True if the disk is full, nothing was changed, and the store goes on.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
+    /// For an error of the tree that came before anything was changed.
+    pub(crate) fn before_change(error: revd_btree::Error) -> Self {
+        match error {
+            revd_btree::Error::Full { free_bytes, needed_bytes } => {
+                Self::Full { free_bytes, needed_bytes }
+            }
+            error => Self::Tree(error),
+        }
+    }
+
     /// For the owner of tables 8 to 15: one of its rows cannot be read, for this reason.
     #[must_use]
     pub fn damaged(reason: String) -> Self {

@@ -38,7 +38,7 @@
 //!
 //! Three layers of failure are kept apart: [`Invalid`] is found in the request alone, by the
 //! `check` of each request type; [`Rejected`] is the store's answer, and changes nothing; [`Fatal`]
-//! is the end of this store.
+//! is the end of this store, but for [`Fatal::Full`]: a full disk has changed nothing.
 
 // What a caller hands in and gets back.
 mod answer;
@@ -57,6 +57,7 @@ mod leases;
 mod record;
 
 // The writer, the readers, the watchers.
+mod scrub;
 mod store;
 mod view;
 mod watch;
@@ -69,7 +70,8 @@ pub use key_value::{KeyValue, KeyValueRef, LeaseId, Revision};
 pub use leases::{LEASE_TTL_MAX, Lease};
 pub use options::Options;
 pub use request::{Compare, DeleteRange, Op, Operand, Put, Range, SortOrder, SortTarget, Txn};
-pub use revd_btree::{Key, Table};
+pub use revd_btree::{Growth, Key, ScrubAt, Scrubbed, Table};
+pub use scrub::ScrubJob;
 pub use store::{Checkpoint, OWNER_TABLES, Opened, Stats, Store, SweepDone, SweepJob, Written};
 pub use view::{Hashed, View};
 pub use watch::{

@@ -148,7 +148,8 @@ impl Store {
     /// Rejected with [`Rejected::Compacted`], then [`Rejected::FutureRevision`].
     ///
     /// # Errors
-    /// [`Fatal`]: the store must not be used any more.
+    /// [`Fatal::Full`], if even the reserve is used up: nothing was changed. Any other [`Fatal`]:
+    /// the store must not be used any more.
     pub fn compact(&mut self, revision: i64) -> Outcome<Revision> {
         self.writing(|store| {
             if revision <= store.compaction.scheduled {
@@ -157,7 +158,9 @@ impl Store {
             if revision > store.revision {
                 return Ok(Err(Rejected::FutureRevision));
             }
-            store.tree.put(META, SCHEDULED_ROW, &revision.to_le_bytes())?;
+            let row = revision.to_le_bytes();
+            let put = store.tree.put_from_reserve(META, SCHEDULED_ROW, &row);
+            put.map_err(Fatal::before_change)?;
             store.compaction.begin(revision);
             store.is_changed = true;
             Ok(Ok(Revision(store.revision)))
@@ -259,8 +262,13 @@ impl Store {
     fn finish_compaction(&mut self) -> Result<(), Fatal> {
         if self.compaction.is_done() {
             let finished = self.compaction.scheduled;
-            self.tree.put(META, FINISHED_ROW, &finished.to_le_bytes())?;
-            self.compaction.finished = finished;
+            let row = finished.to_le_bytes();
+            match self.tree.put_from_reserve(META, FINISHED_ROW, &row) {
+                Ok(()) => self.compaction.finished = finished,
+                // The next step, which has nothing else to do, tries again.
+                Err(revd_btree::Error::Full { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

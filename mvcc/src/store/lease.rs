@@ -1,10 +1,10 @@
 //! Grant and revoke.
 
-use revd_btree::Key;
+use revd_btree::{Growth, Key, Reserve};
 
 use super::tables::LEASES;
 use super::{Outcome, Store};
-use crate::error::Rejected;
+use crate::error::{Fatal, Rejected};
 use crate::key_value::{LeaseId, Revision};
 use crate::leases::{LEASE_TTL_MAX, Lease};
 
@@ -25,7 +25,8 @@ impl Store {
     /// [`Rejected::LeaseTtlTooLarge`] above [`LEASE_TTL_MAX`]; then [`Rejected::LeaseExists`].
     ///
     /// # Errors
-    /// [`Fatal`](crate::Fatal): the store must not be used any more.
+    /// [`Fatal::Full`]: nothing was changed. Any other [`Fatal`]: the store must not be used any
+    /// more.
     pub fn grant(&mut self, id: LeaseId, ttl: i64) -> Outcome<()> {
         self.writing(|store| {
             if id.0 == 0 {
@@ -38,7 +39,8 @@ impl Store {
                 return Ok(Err(Rejected::LeaseExists));
             }
             let lease = Lease::new(ttl);
-            store.tree.put(LEASES, row(id), &lease.encode())?;
+            store.admit(Growth { records: 1, ..Growth::default() }, Reserve::Half)?;
+            store.put_lease(id, lease)?;
             store.leases.grant(&mut store.numbers, id, lease);
             store.is_changed = true;
             Ok(Ok(()))
@@ -50,14 +52,15 @@ impl Store {
     /// Rejected with [`Rejected::LeaseNotFound`].
     ///
     /// # Errors
-    /// [`Fatal`](crate::Fatal): the store must not be used any more.
+    /// [`Fatal::Full`]: nothing was changed. Any other [`Fatal`]: the store must not be used any
+    /// more.
     pub fn set_remaining(&mut self, id: LeaseId, remaining: i64) -> Outcome<()> {
         self.writing(|store| {
             let Some(mut lease) = store.leases.get(id) else {
                 return Ok(Err(Rejected::LeaseNotFound));
             };
             lease.remaining = remaining;
-            store.tree.put(LEASES, row(id), &lease.encode())?;
+            store.put_lease(id, lease)?;
             store.leases.set(id, lease);
             store.is_changed = true;
             Ok(Ok(()))
@@ -70,15 +73,18 @@ impl Store {
     /// Rejected with [`Rejected::LeaseNotFound`].
     ///
     /// # Errors
-    /// [`Fatal`](crate::Fatal): the store must not be used any more.
+    /// [`Fatal::Full`]: nothing was changed. Any other [`Fatal`]: the store must not be used any
+    /// more.
     pub fn revoke(&mut self, id: LeaseId) -> Outcome<Revision> {
         self.writing(|store| {
             if store.leases.get(id).is_none() {
                 return Ok(Err(Rejected::LeaseNotFound));
             }
+            let keys = store.leases.keys_of(id);
+            store.admit_tombstones(&keys)?;
             let mut writing = store.begin();
-            for key in store.leases.keys_of(id) {
-                store.write_tombstone(&mut writing, &key)?;
+            for key in &keys {
+                store.write_tombstone(&mut writing, key)?;
             }
             store.tree.delete(LEASES, row(id))?;
             store.leases.remove(&mut store.numbers, id);
@@ -86,5 +92,10 @@ impl Store {
             store.is_changed = true;
             Ok(Ok(writing.revision()))
         })
+    }
+
+    fn put_lease(&mut self, id: LeaseId, lease: Lease) -> Result<(), Fatal> {
+        let put = self.tree.put_from_reserve(LEASES, row(id), &lease.encode());
+        put.map_err(Fatal::before_change)
     }
 }

@@ -11,14 +11,16 @@
 //! 3. For each key, the index has every record of the tree above the compaction floor, and the
 //!    newest up to it; anything further down in the tree is waiting to be swept.
 //! 4. A lease's keys are the keys whose newest record names that lease.
-//! 5. After any [`Fatal`], every further write is [`Fatal::Poisoned`]: part of it may have
-//!    happened.
+//! 5. After any [`Fatal`] but [`Fatal::Full`], every further write is [`Fatal::Poisoned`]: part of
+//!    it may have happened.
 
 mod compact;
 mod lease;
 mod open;
+mod room;
 mod tables;
 mod txn;
+mod upkeep;
 mod write;
 
 pub use compact::{SweepDone, SweepJob};
@@ -53,6 +55,8 @@ pub struct Store {
     is_poisoned: bool,
     /// Room to encode heads in.
     head: Vec<u8>,
+    /// When [`Store::upkeep`] writes the next checkpoint.
+    checkpoint_at: std::time::Duration,
     options: crate::Options,
 }
 
@@ -154,12 +158,13 @@ impl Store {
     /// durable, on any thread, in one atomic step. `None` if nothing changed since the last one.
     ///
     /// # Errors
-    /// [`Fatal`] if the last checkpoint's result has not been handed to [`Store::checkpointed`]
-    /// yet, the store has failed before, or the tree fails.
+    /// [`Fatal::Full`] if even the reserve does not suffice. Any other [`Fatal`] if the last
+    /// checkpoint's result has not been handed to [`Store::checkpointed`] yet, the store has failed
+    /// before, or the tree fails.
     pub fn checkpoint(&mut self, note: &[u8]) -> Result<Option<Checkpoint>, Fatal> {
         self.writing(|store| {
             store.publish();
-            Ok(store.tree.checkpoint(note)?)
+            store.tree.checkpoint(note).map_err(Fatal::before_change)
         })
     }
 
@@ -201,7 +206,8 @@ impl Store {
         Reading::new(&self.keys, records, self.revision)
     }
 
-    /// Runs a write; whatever fails in it poisons the store.
+    /// Runs a write; whatever fails in it poisons the store, unless it was a full disk before
+    /// anything was changed.
     fn writing<T>(
         &mut self,
         write: impl FnOnce(&mut Self) -> Result<T, Fatal>,
@@ -210,7 +216,7 @@ impl Store {
             return Err(Fatal::Poisoned);
         }
         let done = write(self);
-        self.is_poisoned = done.is_err();
+        self.is_poisoned = done.as_ref().is_err_and(|fatal| !fatal.is_full());
         done
     }
 }

@@ -103,6 +103,7 @@ impl Store {
             view,
             is_poisoned: false,
             head: Vec::new(),
+            checkpoint_at: std::time::Duration::ZERO,
             options,
         }
     }

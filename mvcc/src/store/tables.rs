@@ -33,13 +33,17 @@ fn assert_of_owner(table: Table) {
 /// Rows of the tables 8 to 15, which are the owner's and durable with the same checkpoints as the
 /// key space. All of these panic for another table.
 impl Store {
-    /// Writes a row.
+    /// Writes a row, on a full disk from the reserve: rows are for the little that an owner cannot
+    /// go on without.
     ///
     /// # Errors
-    /// [`Fatal`]: the store must not be used any more.
+    /// [`Fatal::Full`], if even the reserve is used up: nothing was changed. Any other [`Fatal`]:
+    /// the store must not be used any more.
     pub fn put_record(&mut self, table: Table, key: Key, value: &[u8]) -> Result<(), Fatal> {
         assert_of_owner(table);
-        self.writing(|store| Ok(store.tree.put(table, key, value)?))
+        self.writing(|store| {
+            store.tree.put_from_reserve(table, key, value).map_err(Fatal::before_change)
+        })
     }
 
     /// Removes a row; false if there was none.

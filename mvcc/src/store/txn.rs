@@ -19,13 +19,15 @@ impl Store {
     /// that cannot be read, anywhere on the path that would run: then nothing has run.
     ///
     /// # Errors
-    /// [`Fatal`]: the store must not be used any more.
+    /// [`Fatal::Full`]: nothing was changed. Any other [`Fatal`]: the store must not be used any
+    /// more.
     pub fn txn(&mut self, txn: &Txn) -> Outcome<TxnDone> {
         self.writing(|store| {
             let branch = view::branch(&store.reading(), txn)?;
             if let Err(rejected) = store.check_branch(&branch) {
                 return Ok(Err(rejected));
             }
+            store.admit_branch(&branch)?;
             let mut writing = store.begin();
             let responses = store.run(&mut writing, &branch)?;
             store.finish(&writing);

@@ -1,7 +1,6 @@
 //! Puts and deletions.
 
 use bytes::Bytes;
-use revd_btree::Tree;
 
 use super::{Outcome, Store};
 use crate::answer::{Deleted, PutDone};
@@ -39,12 +38,14 @@ impl Store {
     /// Rejected with [`Rejected::LeaseNotFound`], then [`Rejected::KeyNotFound`] (rule 3.8).
     ///
     /// # Errors
-    /// [`Fatal`]: the store must not be used any more.
+    /// [`Fatal::Full`]: nothing was changed. Any other [`Fatal`]: the store must not be used any
+    /// more.
     pub fn put(&mut self, put: &Put) -> Outcome<PutDone> {
         self.writing(|store| {
             if let Err(rejected) = store.check_put(put) {
                 return Ok(Err(rejected));
             }
+            store.admit_put(put)?;
             let mut writing = store.begin();
             let done = store.apply_put(&mut writing, put)?;
             store.finish(&writing);
@@ -56,7 +57,8 @@ impl Store {
     /// [`DeleteRange::check`]. Never rejected.
     ///
     /// # Errors
-    /// [`Fatal`]: the store must not be used any more.
+    /// [`Fatal::Full`], if even the reserve is used up: nothing was changed. Any other [`Fatal`]:
+    /// the store must not be used any more.
     pub fn delete_range(&mut self, delete: &DeleteRange) -> Outcome<Deleted> {
         self.writing(|store| {
             let mut writing = store.begin();
@@ -124,6 +126,9 @@ impl Store {
             Ok(true)
         })?;
         drop(reading);
+        if writing.changes == 0 {
+            self.admit_tombstones(&keys)?;
+        }
         for key in &keys {
             self.write_tombstone(writing, key)?;
         }
@@ -200,13 +205,13 @@ impl Store {
     fn append(&mut self, place: Place, kv: KeyValue) -> Result<(), Fatal> {
         let is_put = !place.is_tombstone();
         let is_long = encode_head(is_put, kv.as_ref(), &mut self.head);
-        // A deletion leads to room, so it goes on when the disk is full.
-        let append = if is_put { Tree::append } else { Tree::append_from_reserve };
+        // Room for the whole request was admitted before its first change.
+        let key = tree_key(place);
         if is_long {
             let stored = [&kv.key[..], &kv.value].concat();
-            append(&mut self.tree, tree_key(place), &self.head, &stored)?;
+            self.tree.append_from_reserve(key, &self.head, &stored)?;
         } else {
-            append(&mut self.tree, tree_key(place), &self.head, &kv.value)?;
+            self.tree.append_from_reserve(key, &self.head, &kv.value)?;
         }
         self.pending.push(Change { is_put, sub: place.sub(), kv });
         Ok(())
