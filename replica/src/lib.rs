@@ -29,6 +29,7 @@
 //! messages of the interface.
 
 mod apply;
+pub mod auto_compaction;
 pub mod command;
 pub mod consensus;
 pub mod convert;
@@ -44,6 +45,7 @@ pub mod recover;
 pub mod vote;
 
 pub use apply::cost;
+pub use auto_compaction::{AutoCompaction, Retain};
 pub use command::{Alarm, AlarmAction, AlarmType, Answer, Applied, Command, Rejected, RequestId};
 pub use consensus::{Committed, Consensus, Output, Retention};
 pub use entry::{Author, Decoded, EntryError};
