@@ -19,7 +19,7 @@ use revd_raft::{
 
 use crate::entry::{self, Decoded, EntryError};
 use crate::error::Fatal;
-use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, ReleaseJob};
+use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob};
 use crate::log_store::LogStore;
 
 /// How the log is kept.
@@ -39,6 +39,9 @@ impl Default for Retention {
         Self { entries: 5_000, upkeep_bytes: 256 << 10, decode_again: false }
     }
 }
+
+/// On a full disk, growth leaves so much of the log's last segment to deletions and compactions.
+const LOG_RESERVE: u64 = 4 << 20;
 
 /// An entry that is committed and to be applied.
 #[derive(Debug)]
@@ -72,6 +75,11 @@ impl Committed {
             None => entry::decode(&self.data),
         }
     }
+
+    /// Keeps what it says for the next [`Committed::decode`].
+    pub(crate) fn keep(&mut self, decoded: Decoded) {
+        self.decoded = Some(decoded);
+    }
 }
 
 /// What is due; each part may be carried out at once, in any order.
@@ -104,8 +112,12 @@ pub struct Consensus {
     proposed: VecDeque<(Position, Decoded)>,
     /// Bytes persisted since the last upkeep of the log; `None` while one is under way.
     since_upkeep: Option<usize>,
+    /// The last step of preparing room found the disk full.
+    upkeep_is_full: bool,
     /// The log's prefix that was last given up.
     released: Index,
+    /// No checkpoint needs entries up to here.
+    checkpointed: Index,
     jobs: Vec<Job>,
 }
 
@@ -120,7 +132,9 @@ impl Consensus {
             retention,
             proposed: VecDeque::new(),
             since_upkeep,
+            upkeep_is_full: false,
             released,
+            checkpointed: Index(0),
             jobs: Vec::new(),
         }
     }
@@ -154,8 +168,10 @@ impl Consensus {
             LogDone::Persisted(number) => Input::Persisted(number),
             LogDone::Fetched(fetched) => Input::Fetched(fetched),
             LogDone::Released => return Ok(()),
-            LogDone::Upkeep { more } => {
-                self.since_upkeep = Some(if more { self.retention.upkeep_bytes } else { 0 });
+            LogDone::Upkeep(prepared) => {
+                let is_due = prepared == Prepared::More;
+                self.since_upkeep = Some(if is_due { self.retention.upkeep_bytes } else { 0 });
+                self.upkeep_is_full = prepared == Prepared::Full;
                 return Ok(());
             }
         };
@@ -176,7 +192,39 @@ impl Consensus {
     /// # Errors
     /// [`Fatal`] when it is not applied.
     pub fn checkpointed(&mut self, index: Index) -> Result<(), Fatal> {
-        let keep_from = Index(index.0.saturating_sub(self.retention.entries) + 1);
+        self.checkpointed = index;
+        self.release(Index(index.0.saturating_sub(self.retention.entries) + 1))
+    }
+
+    /// Has the next [`Consensus::take`] prepare room in the log, if that found the disk full.
+    pub fn prepare(&mut self) {
+        if self.upkeep_is_full
+            && let Some(since) = &mut self.since_upkeep
+        {
+            *since = self.retention.upkeep_bytes;
+        }
+    }
+
+    /// Gives up the entries that are kept for followers alone: the log has no room for others.
+    ///
+    /// # Errors
+    /// [`Fatal`] when what checkpoints were reported is not applied.
+    pub fn give_up_spare(&mut self) -> Result<(), Fatal> {
+        self.release(self.checkpointed.next())
+    }
+
+    /// Whether the log can take `bytes` of entries and keep room for those that lead to room, as
+    /// far as is known.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        if !self.upkeep_is_full {
+            return true;
+        }
+        let stats = self.log.wal().stats();
+        let left = stats.capacity_bytes.saturating_sub(stats.used_bytes);
+        stats.spares > 0 || left >= bytes.saturating_add(LOG_RESERVE)
+    }
+
+    fn release(&mut self, keep_from: Index) -> Result<(), Fatal> {
         if keep_from > self.released {
             self.own(Input::Checkpointed(keep_from.previous()))?;
             self.released = keep_from;

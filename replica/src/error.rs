@@ -82,7 +82,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a member must stop. What it acknowledged is durable; what it has not yet is unknown.
+/// Why a member must stop, unless [`Fatal::is_full`]. What it acknowledged is durable; what it has not yet is unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {
@@ -101,4 +101,17 @@ pub enum Fatal {
     /// Consensus was fed something that cannot be.
     #[error("consensus refused an answer of its own driver: {0}")]
     Consensus(String),
+}
+
+impl Fatal {
+    /// Whether all that is wrong is that the disk is full, and nothing was changed: what failed may
+    /// be tried again, and the member need not stop.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::KeySpace(fatal) => fatal.is_full(),
+            Self::Log(error) => error.is_full(),
+            _ => false,
+        }
+    }
 }

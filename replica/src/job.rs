@@ -27,6 +27,8 @@ pub enum Job {
     Checkpoint(CheckpointJob),
     /// Remove what a compaction has given up, a bounded step of it.
     Sweep(mvcc::SweepJob),
+    /// Read a part of the tree again, and compare it with its checksums.
+    Scrub(mvcc::ScrubJob),
 }
 
 /// What came of a job.
@@ -47,11 +49,19 @@ pub enum LogDone {
     Fetched(Fetched),
     /// The prefix is gone, or will be.
     Released,
-    /// Whether there is more to prepare.
-    Upkeep {
-        /// Call for another step.
-        more: bool,
-    },
+    /// How far room is prepared.
+    Upkeep(Prepared),
+}
+
+/// What came of [`Job::LogUpkeep`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// There is more to prepare.
+    More,
+    /// All that is wanted.
+    All,
+    /// The disk had no room for the next step.
+    Full,
 }
 
 /// What came of a job on the tree.
@@ -66,6 +76,8 @@ pub enum TreeDone {
     },
     /// The leaves are rewritten.
     Swept(mvcc::SweepDone),
+    /// A part of the tree is as it was written.
+    Scrubbed(mvcc::Scrubbed),
 }
 
 /// See [`Job::Persist`].
@@ -113,19 +125,34 @@ impl Job {
             Self::Persist(job) => job.run().map(JobDone::Log),
             Self::Fetch(job) => job.run().map(JobDone::Log),
             Self::Release(job) => {
-                job.log.wal().release_prefix(job.before.0)?;
+                // The entries are out of the log all the same; upkeep disposes of their files.
+                unless_full(job.log.wal().release_prefix(job.before.0))?;
                 Ok(JobDone::Log(LogDone::Released))
             }
             Self::LogUpkeep(job) => {
-                let more = job.log.wal().upkeep()?;
-                Ok(JobDone::Log(LogDone::Upkeep { more }))
+                let prepared = match unless_full(job.log.wal().upkeep())? {
+                    Some(true) => Prepared::More,
+                    Some(false) => Prepared::All,
+                    None => Prepared::Full,
+                };
+                Ok(JobDone::Log(LogDone::Upkeep(prepared)))
             }
             Self::Checkpoint(job) => {
                 let written = job.checkpoint.write().map_err(mvcc::Fatal::from)?;
                 Ok(JobDone::Tree(TreeDone::Checkpointed { written, applied: job.applied }))
             }
             Self::Sweep(job) => Ok(JobDone::Tree(TreeDone::Swept(job.run()?))),
+            Self::Scrub(job) => Ok(JobDone::Tree(TreeDone::Scrubbed(job.run()?))),
         }
+    }
+}
+
+/// The result of an operation on the log; `None` if the disk was full and nothing was changed.
+fn unless_full<T>(result: Result<T, revd_wal::Error>) -> Result<Option<T>, Fatal> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_full() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -133,8 +160,9 @@ impl PersistJob {
     /// Makes it durable.
     ///
     /// # Errors
-    /// [`Fatal`]: the member must stop.
-    pub fn run(self) -> Result<LogDone, Fatal> {
+    /// If [`Fatal::is_full`], none of the entries is in the log, and the job may be run again once
+    /// there is room, before any later one. Any other [`Fatal`]: the member must stop.
+    pub fn run(&self) -> Result<LogDone, Fatal> {
         self.log.persist(&self.persist)?;
         Ok(LogDone::Persisted(self.persist.number))
     }

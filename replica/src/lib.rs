@@ -42,21 +42,23 @@ pub mod machine;
 pub mod members;
 pub mod note;
 pub mod recover;
+pub mod space_alarm;
 pub mod vote;
 
-pub use apply::cost;
+pub use apply::{Demand, cost};
 pub use auto_compaction::{AutoCompaction, Retain};
 pub use command::{Alarm, AlarmAction, AlarmType, Answer, Applied, Command, Rejected, RequestId};
 pub use consensus::{Committed, Consensus, Output, Retention};
 pub use entry::{Author, Decoded, EntryError};
 pub use error::{Fatal, OpenError};
-pub use job::{Job, JobDone, LogDone, TreeDone};
+pub use job::{Job, JobDone, LogDone, Prepared, TreeDone};
 pub use lessor::{Due, Lessor, Now, Renewal};
 pub use log_store::LogStore;
 pub use machine::{Application, Applications, LeaseChange, Machine};
 pub use members::{Member, Members};
 pub use note::Note;
 pub use recover::{Opened, Report, Settings};
+pub use space_alarm::{SpaceAlarm, Verdict};
 pub use vote::Identity;
 
 #[doc = include_str!("../README.md")]

@@ -7,16 +7,20 @@
 //! A batch of entries is applied, then published in one step: readers and watchers see all of it
 //! or nothing. Answers go out only after that, so whoever has an answer also reads its effect.
 //!
+//! An entry that meets a full disk stalls the machine: it and all behind it wait, nothing of them
+//! is visible, and reads go on. Nothing else can be done with an entry that other members may have
+//! carried out; it is tried again when there may be room.
+//!
 //! The tree's checkpoint follows later, and carries the position of the last applied entry in the
 //! same atomic step; see [`crate::note`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use revd_btree::Key;
-use revd_mvcc::{Hub, Store, View};
+use revd_mvcc::{Growth, Hub, ScrubAt, ScrubJob, Store, View};
 use revd_raft::{Configuration, EntryKind, Index, Position};
 
-use crate::apply;
+use crate::apply::{self, Demand};
 use crate::command::{Alarm, AlarmType, Applied, Command, Rejected, RequestId};
 use crate::consensus::Committed;
 use crate::entry::EntryError;
@@ -53,6 +57,8 @@ pub struct Application {
     pub term_begun: Option<Position>,
     /// Members, alarms or the cluster version may have changed.
     pub facts_changed: bool,
+    /// What keeps the first of the entries that wait from being applied: a full disk.
+    pub stalled_by: Option<Fatal>,
 }
 
 /// What has been applied since the start, for whoever publishes it.
@@ -73,6 +79,9 @@ pub struct Machine {
     pub(crate) members: Members,
     pub(crate) alarms: BTreeSet<Alarm>,
     pub(crate) counted: Applications,
+    /// Committed entries that wait, the first of them for room on the disk. Bounded by what
+    /// consensus hands out before it hears that something is applied.
+    backlog: VecDeque<Committed>,
     applied: Position,
     configuration: Configuration,
     origin: Origin,
@@ -81,8 +90,8 @@ pub struct Machine {
     checkpoints: [Index; 2],
     checkpointing: bool,
     sweeping: bool,
-    /// Leaves were rewritten since the last checkpoint was started.
-    swept: bool,
+    /// Where the next step of the scrub begins; `None` while one is under way.
+    scrub_at: Option<ScrubAt>,
 }
 
 impl Machine {
@@ -95,39 +104,54 @@ impl Machine {
             members,
             alarms,
             counted: Applications::default(),
+            backlog: VecDeque::new(),
             applied: note.applied,
             configuration: note.configuration,
             origin: note.origin,
             checkpoints: [note.applied.index, Index(0)],
             checkpointing: false,
             sweeping: false,
-            swept: false,
+            scrub_at: Some(ScrubAt::default()),
         })
     }
 
-    /// Applies entries and publishes them.
+    /// Applies entries and publishes them; those that wait from earlier calls first. If one meets a
+    /// full disk, it waits with all that come behind it: see [`Machine::is_stalled`].
     ///
     /// # Errors
     /// [`Fatal`]: the member must stop, and what was not published is lost with it; the log has
     /// it.
     pub fn apply(&mut self, entries: Vec<Committed>) -> Result<Application, Fatal> {
         let mut result = Application::default();
-        for mut entry in entries {
+        self.backlog.extend(entries);
+        while let Some(mut entry) = self.backlog.pop_front() {
             assert_eq!(
                 entry.position.index,
                 self.applied.index.next(),
                 "entries are applied in order and without gap"
             );
-            match entry.kind {
-                EntryKind::Empty => result.term_begun = Some(entry.position),
-                EntryKind::Normal => self.apply_normal(&mut entry, &mut result)?,
-                // Membership is not part of this format yet: only a newer version writes it.
-                EntryKind::Configuration => return Err(EntryError::Kind(0).into()),
+            match self.apply_one(&mut entry, &mut result) {
+                Ok(()) => self.applied = entry.position,
+                Err(fatal) if fatal.is_full() => {
+                    self.backlog.push_front(entry);
+                    result.stalled_by = Some(fatal);
+                    break;
+                }
+                Err(fatal) => return Err(fatal),
             }
-            self.applied = entry.position;
         }
         self.store.publish();
         Ok(result)
+    }
+
+    fn apply_one(&mut self, entry: &mut Committed, result: &mut Application) -> Result<(), Fatal> {
+        match entry.kind {
+            EntryKind::Empty => result.term_begun = Some(entry.position),
+            EntryKind::Normal => self.apply_normal(entry, result)?,
+            // Membership is not part of this format yet: only a newer version writes it.
+            EntryKind::Configuration => return Err(EntryError::Kind(0).into()),
+        }
+        Ok(())
     }
 
     fn apply_normal(
@@ -137,7 +161,13 @@ impl Machine {
     ) -> Result<(), Fatal> {
         let decoded = entry.decode()?;
         let at = entry.position;
-        let done = apply::command(self, decoded.command, at.term.0, result)?;
+        let done = match apply::command(self, &decoded.command, at.term.0, result) {
+            Ok(done) => done,
+            Err(fatal) => {
+                entry.keep(decoded);
+                return Err(fatal);
+            }
+        };
         if decoded.request != RequestId(0) {
             let revision = self.store.revision().0;
             let answer = done.map(|answer| Applied { answer, revision, term: at.term.0 });
@@ -146,16 +176,63 @@ impl Machine {
         Ok(())
     }
 
-    /// A checkpoint of the published state as a job, unless one is under way, nothing is new, or
-    /// the log is not yet durable up to what has been applied: the tree must never be ahead of
-    /// what this member can prove.
+    /// Whether a committed entry waits for room on the disk. [`Machine::apply`] tries it again,
+    /// without new entries too.
+    pub fn is_stalled(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Whether there is room for so much growth: below the quota, and on the disk, besides what is
+    /// kept back there.
     ///
     /// # Errors
     /// [`Fatal`]: the member must stop.
+    pub fn has_room(&mut self, demand: Demand, quota: Option<u64>) -> Result<bool, Fatal> {
+        let used = self.store.bytes_in_use().saturating_add(demand.cost);
+        Ok(quota.is_none_or(|quota| used < quota) && self.store.has_room(demand.growth)?)
+    }
+
+    /// Whether there is so much room that a NOSPACE alarm may be cleared: a tenth of the quota, and
+    /// on the disk as much again as is kept back.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub fn has_ample_room(&mut self, quota: Option<u64>) -> Result<bool, Fatal> {
+        if quota.is_some_and(|quota| self.store.bytes_in_use() > quota - quota / 10) {
+            return Ok(false);
+        }
+        self.store.look_for_room();
+        let bytes = self.store.stats().tree.reserve_bytes;
+        Ok(self.store.has_room(Growth { bytes, ..Growth::default() })?)
+    }
+
+    /// Has the next change ask the file system for room, although it was full a moment ago.
+    pub fn look_for_room(&mut self) {
+        self.store.look_for_room();
+    }
+
+    /// Has a checkpoint written although nothing was applied since the last one: then the older of
+    /// the two that the tree may fall back to moves on, and the log may give up more.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub fn renew_checkpoint(&mut self) -> Result<(), Fatal> {
+        if self.checkpoints[0] != self.checkpoints[1] && !self.checkpointing {
+            self.store.touch()?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint of the published state as a job, unless one is under way, or nothing is new and
+    /// no room waits to be given back, or the log is not yet durable up to what has been applied:
+    /// the tree must never be ahead of what this member can prove.
+    ///
+    /// # Errors
+    /// If [`Fatal::is_full`], there is no room for it now. Any other [`Fatal`]: the member must
+    /// stop.
     pub fn checkpoint(&mut self, durable: Index) -> Result<Option<Job>, Fatal> {
         let applied = self.applied.index;
-        let is_new = self.swept || applied != self.checkpoints[0];
-        if self.checkpointing || !is_new || durable < applied {
+        if self.checkpointing || durable < applied {
             return Ok(None);
         }
         let note = Note {
@@ -167,7 +244,6 @@ impl Machine {
         };
         let checkpoint = self.store.checkpoint(&note.encode())?;
         self.checkpointing = checkpoint.is_some();
-        self.swept = false;
         Ok(checkpoint.map(|checkpoint| {
             let checkpoint = Box::new(checkpoint);
             Job::Checkpoint(CheckpointJob { checkpoint, applied })
@@ -188,6 +264,18 @@ impl Machine {
         Ok(job.map(Job::Sweep))
     }
 
+    /// The next step of reading everything again, unless one is under way. After the last one it
+    /// begins anew.
+    pub fn scrub(&mut self, max_bytes: u64) -> Option<Job> {
+        let at = self.scrub_at.take()?;
+        Some(Job::Scrub(ScrubJob::new(self.store.view(), at, max_bytes)))
+    }
+
+    /// Whether the next step of the scrub is its first.
+    pub fn has_scrubbed_all(&self) -> bool {
+        self.scrub_at == Some(ScrubAt::default())
+    }
+
     /// Takes the result of a job of its own. Returns the index up to which no checkpoint needs the
     /// log any more, when that has moved.
     ///
@@ -206,7 +294,10 @@ impl Machine {
                 // Readers get the index without what is gone.
                 self.store.publish();
                 self.sweeping = false;
-                self.swept = true;
+                Ok(None)
+            }
+            TreeDone::Scrubbed(scrubbed) => {
+                self.scrub_at = Some(scrubbed.next.unwrap_or_default());
                 Ok(None)
             }
         }

@@ -26,8 +26,10 @@ pub(super) fn alarm(
             .collect(),
         AlarmAction::Activate if kind == AlarmType::None => Vec::new(),
         AlarmAction::Activate => {
-            if machine.alarms.insert(alarm) {
+            if !machine.alarms.contains(&alarm) {
+                // First in the store: if it has no room now, this is done once more.
                 machine.store.put_record(ALARMS, alarm_key(alarm), &[])?;
+                machine.alarms.insert(alarm);
                 result.facts_changed = true;
             }
             vec![alarm]
@@ -48,21 +50,22 @@ pub(super) fn alarm(
 pub(super) fn attributes(
     machine: &mut Machine,
     id: u64,
-    name: String,
-    client_urls: Vec<String>,
+    name: &str,
+    client_urls: &[String],
     result: &mut Application,
 ) -> Done {
     let Some(member) = machine.members.get(id) else {
         return Ok(Err(Rejected::MemberNotFound));
     };
+    let (name, client_urls) = (name.to_owned(), client_urls.to_owned());
     let member = Member { name, client_urls, ..member.clone() };
     machine.members.put(&mut machine.store, member)?;
     result.facts_changed = true;
     Ok(Ok(Answer::Done))
 }
 
-pub(super) fn version(machine: &mut Machine, version: String, result: &mut Application) -> Done {
-    machine.members.set_version(&mut machine.store, version)?;
+pub(super) fn version(machine: &mut Machine, version: &str, result: &mut Application) -> Done {
+    machine.members.set_version(&mut machine.store, version.to_owned())?;
     result.facts_changed = true;
     Ok(Ok(Answer::Done))
 }

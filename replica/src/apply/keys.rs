@@ -9,14 +9,14 @@ use crate::machine::Machine;
 type Done = Result<Result<Answer, Rejected>, Fatal>;
 
 pub(super) fn put(machine: &mut Machine, put: &mvcc::Put) -> Done {
-    machine.counted.puts += 1;
     let done = machine.store.put(put)?;
+    machine.counted.puts += 1;
     Ok(done.map(Answer::Put).map_err(Rejected::KeySpace))
 }
 
 pub(super) fn delete_range(machine: &mut Machine, delete: &mvcc::DeleteRange) -> Done {
-    machine.counted.deletes += 1;
     let done = machine.store.delete_range(delete)?;
+    machine.counted.deletes += 1;
     Ok(done.map(Answer::Deleted).map_err(Rejected::KeySpace))
 }
 

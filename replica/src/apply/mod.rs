@@ -13,28 +13,63 @@ use crate::machine::{Application, Machine};
 /// Carries out one command that was committed in `term`.
 pub(crate) fn command(
     machine: &mut Machine,
-    command: Command,
+    command: &Command,
     term: u64,
     result: &mut Application,
 ) -> Result<Result<Answer, Rejected>, Fatal> {
-    if let Err(rejected) = machine.check_alarms(&command) {
+    if let Err(rejected) = machine.check_alarms(command) {
         return Ok(Err(rejected));
     }
     match command {
-        Command::Put(put) => keys::put(machine, &put),
-        Command::DeleteRange(delete) => keys::delete_range(machine, &delete),
-        Command::Txn(txn) => keys::txn(machine, &txn),
-        Command::Compact { revision, .. } => keys::compact(machine, revision),
-        Command::LeaseGrant { id, ttl } => leases::grant(machine, id, ttl, result),
-        Command::LeaseRevoke { id } => leases::revoke(machine, id, result),
-        Command::LeaseExpire { id, term: at } => leases::expire(machine, id, at == term, result),
+        Command::Put(put) => keys::put(machine, put),
+        Command::DeleteRange(delete) => keys::delete_range(machine, delete),
+        Command::Txn(txn) => keys::txn(machine, txn),
+        Command::Compact { revision, .. } => keys::compact(machine, *revision),
+        Command::LeaseGrant { id, ttl } => leases::grant(machine, *id, *ttl, result),
+        Command::LeaseRevoke { id } => leases::revoke(machine, *id, result),
+        Command::LeaseExpire { id, term: at } => leases::expire(machine, *id, *at == term, result),
         Command::Alarm { action, member, alarm } => {
-            cluster::alarm(machine, action, member, alarm, result)
+            cluster::alarm(machine, *action, *member, *alarm, result)
         }
         Command::Attributes { member, name, client_urls } => {
-            cluster::attributes(machine, member, name, client_urls, result)
+            cluster::attributes(machine, *member, name, client_urls, result)
         }
         Command::ClusterVersion(version) => cluster::version(machine, version, result),
+    }
+}
+
+/// What commands ask of the storage that they would make grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Bytes of the quota; see [`cost`].
+    pub cost: u64,
+    /// Room on the disk.
+    pub growth: mvcc::Growth,
+}
+
+impl Demand {
+    /// The demand of one command.
+    #[must_use]
+    pub fn of(command: &Command) -> Self {
+        let growth = match command {
+            Command::Put(put) => put.growth(),
+            Command::Txn(txn) => txn.growth(),
+            Command::LeaseGrant { .. } => mvcc::Growth { records: 1, ..Default::default() },
+            _ => mvcc::Growth::default(),
+        };
+        Self { cost: cost(command).unsigned_abs(), growth }
+    }
+
+    /// Adds another one.
+    pub fn add(&mut self, other: Self) {
+        self.cost += other.cost;
+        self.growth.add(other.growth);
+    }
+
+    /// Takes away one that was added before.
+    pub fn subtract(&mut self, other: Self) {
+        self.cost = self.cost.saturating_sub(other.cost);
+        self.growth.subtract(other.growth);
     }
 }
 

@@ -239,7 +239,7 @@ fn stage_of(job: &Job) -> Stage {
         Job::Release(_) => Stage::Release,
         Job::LogUpkeep(_) => Stage::LogUpkeep,
         Job::Checkpoint(_) => Stage::Checkpoint,
-        Job::Sweep(_) => Stage::Sweep,
+        Job::Sweep(_) | Job::Scrub(_) => Stage::Sweep,
     }
 }
 
