@@ -369,6 +369,8 @@ fn log_config(config: &Config, directory: &DataDir) {
         "initial-cluster-state" = config.initial_cluster_state.as_str(),
         "initial-cluster-token" = config.initial_cluster_token,
         "quota-backend-bytes" = config.quota_backend_bytes,
+        "auto-compaction-mode" = config.auto_compaction.mode.as_str(),
+        "auto-compaction-retention" = config.auto_compaction.retention,
         "max-request-bytes" = config.max_request_bytes,
         "max-txn-ops" = config.max_txn_ops,
         "pre-vote" = true,

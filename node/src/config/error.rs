@@ -112,6 +112,12 @@ pub enum Error {
     /// A log format that does not exist.
     #[error("unknown log format {0:?}; it must be 'json' or 'console'")]
     LogFormat(String),
+    /// A mode of automatic compaction that does not exist.
+    #[error("unknown auto-compaction mode {0:?}; it must be 'periodic' or 'revision'")]
+    CompactionMode(String),
+    /// A retention that is neither a number nor a duration.
+    #[error("--auto-compaction-retention {0:?} is neither a number nor a duration")]
+    Retention(String),
     /// A URL in a place where it was read late.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -141,6 +147,8 @@ pub enum Notice {
     DefaultName,
     /// Requests of a size that harms the cluster are let in.
     LargeRequests(u32),
+    /// The quota is larger than etcd recommends.
+    LargeQuota(i64),
 }
 
 impl Notice {
@@ -176,6 +184,12 @@ impl Notice {
                 "max-request-bytes" = *bytes,
                 "recommended-request-bytes" = 10 * 1024 * 1024,
                 "exceeded recommended request limit"
+            ),
+            Notice::LargeQuota(bytes) => tracing::warn!(
+                "quota-name" = "v3-applier",
+                "quota-size-bytes" = *bytes,
+                "quota-maximum-size-bytes" = 8_i64 << 30,
+                "quota exceeds the maximum value"
             ),
         }
     }

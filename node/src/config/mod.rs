@@ -5,6 +5,7 @@
 //! then the rules between options (1). A flag wins over nothing: a variable for the same option
 //! is refused, so that nobody believes in a setting that has no effect.
 
+mod auto_compaction;
 mod cluster;
 mod environment;
 mod error;
@@ -17,6 +18,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use auto_compaction::{AutoCompaction, CompactionMode};
 pub use cluster::{ClusterError, InitialCluster};
 pub use error::{Error, Notice, Stop};
 pub use flags::{help, usage, version};
@@ -26,6 +28,9 @@ use crate::log;
 
 /// Quota when none is set: etcd's default of 2 GiB.
 pub const DEFAULT_QUOTA: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Above this the quota is warned about, as etcd does.
+const LARGE_QUOTA: i64 = 8 * 1024 * 1024 * 1024;
 
 /// Above this the request size is warned about, as etcd does.
 const LARGE_REQUEST: u32 = 10 * 1024 * 1024;
@@ -84,6 +89,8 @@ pub struct Config {
     pub election_timeout: u32,
     /// As given: 0 means the default, a negative number no quota. See [`Config::quota`].
     pub quota_backend_bytes: i64,
+    /// What the member compacts by itself.
+    pub auto_compaction: AutoCompaction,
 }
 
 impl Default for Config {
@@ -108,6 +115,7 @@ impl Default for Config {
             heartbeat_interval: 100,
             election_timeout: 1000,
             quota_backend_bytes: 0,
+            auto_compaction: AutoCompaction::default(),
         }
     }
 }

@@ -47,6 +47,7 @@ const fn known(
 
 const MEMBER: &str = "Member";
 const CLUSTERING: &str = "Clustering";
+const COMPACTION: &str = "Auto compaction";
 const LOGGING: &str = "Logging";
 const PROCESS: &str = "Process";
 
@@ -150,6 +151,20 @@ pub(crate) const KNOWN: &[Known] = &[
         "http://localhost:2379",
         "URLs under which clients reach this member; required with --listen-client-urls.",
     ),
+    known(
+        COMPACTION,
+        "auto-compaction-mode",
+        Kind::Text,
+        "periodic",
+        "'periodic' keeps the history of a stretch of time, 'revision' a number of revisions.",
+    ),
+    known(
+        COMPACTION,
+        "auto-compaction-retention",
+        Kind::Text,
+        "0",
+        "How much history to keep: hours or a duration (periodic), revisions; 0 means all of it.",
+    ),
     known(LOGGING, "logger", Kind::Text, "zap", "Shape of the log; 'zap' is the only one."),
     known(
         LOGGING,
@@ -195,8 +210,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "discovery-fallback",
     "discovery-srv",
     "discovery-srv-name",
-    "auto-compaction-mode",
-    "auto-compaction-retention",
     "cert-file",
     "key-file",
     "client-cert-file",

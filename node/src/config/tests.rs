@@ -291,6 +291,20 @@ fn advertised_default_is_replaced_for_a_listener_on_all_addresses() {
 }
 
 #[test]
+fn what_is_compacted_by_itself_depends_on_the_mode() {
+    use revd_replica::Retain;
+    let retain = |arguments: &[&str]| read(arguments).auto_compaction.retain();
+    assert_eq!(retain(&[]), None);
+    let hour = 3_600_000_000_000;
+    assert_eq!(retain(&["--auto-compaction-retention=1"]), Some(Retain::Period(hour)));
+    let revisions = ["--auto-compaction-mode=revision", "--auto-compaction-retention", "1000"];
+    assert_eq!(retain(&revisions), Some(Retain::Revisions(1000)));
+    assert!(refused(&["--auto-compaction-mode=never"]).contains("'periodic' or 'revision'"));
+    assert!(refused(&["--auto-compaction-mode="]).contains("unknown auto-compaction mode"));
+    assert!(refused(&["--auto-compaction-retention=soon"]).contains("\"soon\" is neither"));
+}
+
+#[test]
 fn quota_of_zero_is_the_default_and_a_negative_one_none() {
     assert_eq!(read(&[]).quota(), Some(DEFAULT_QUOTA));
     assert_eq!(read(&["--quota-backend-bytes=5"]).quota(), Some(5));

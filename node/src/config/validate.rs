@@ -4,7 +4,10 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
 use super::flags::Given;
-use super::{ClusterState, Config, Error, LARGE_REQUEST, Notice, Scheme, Stop, Url, Urls};
+use super::{
+    AutoCompaction, ClusterState, CompactionMode, Config, Error, LARGE_QUOTA, LARGE_REQUEST,
+    Notice, Scheme, Stop, Url, Urls,
+};
 use crate::log;
 
 /// Longest election timeout, as in etcd: a cluster must not stand still for longer.
@@ -49,7 +52,16 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     if let Some(bytes) = given.text("quota-backend-bytes").and_then(|text| text.parse().ok()) {
         config.quota_backend_bytes = bytes;
     }
+    config.auto_compaction = auto_compaction(given).map_err(refused)?;
     Ok(config)
+}
+
+fn auto_compaction(given: &Given) -> Result<AutoCompaction, Error> {
+    let default = AutoCompaction::default();
+    let mode = given.text("auto-compaction-mode").unwrap_or(default.mode.as_str());
+    let retention = given.text("auto-compaction-retention").unwrap_or(&default.retention);
+    let mode = CompactionMode::parse(mode).ok_or_else(|| Error::CompactionMode(mode.to_owned()))?;
+    AutoCompaction::new(mode, retention).ok_or_else(|| Error::Retention(retention.to_owned()))
 }
 
 fn data_dir(given: &Given, name: &str, notices: &mut Vec<Notice>) -> PathBuf {
@@ -193,6 +205,9 @@ pub(crate) fn complete(config: &mut Config, given: &Given, notices: &mut Vec<Not
     }
     if config.max_request_bytes > LARGE_REQUEST {
         notices.push(Notice::LargeRequests(config.max_request_bytes));
+    }
+    if config.quota_backend_bytes > LARGE_QUOTA {
+        notices.push(Notice::LargeQuota(config.quota_backend_bytes));
     }
 }
 
