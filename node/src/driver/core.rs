@@ -11,23 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use revd_raft::{Index, Input, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
-    Application, Applied, Command, Consensus, Decoded, Due, Fatal, JobDone, LeaseChange, Lessor,
-    Machine, Now, Renewal, RequestId, entry,
+    Application, Applied, Command, Committed, Consensus, Decoded, Demand, Due, Fatal, JobDone,
+    LeaseChange, Lessor, Machine, Now, Rejected, Renewal, RequestId, entry,
 };
 
 use super::handle::{CallError, Request, Shared, Slot, Status};
 use super::jobs::Jobs;
 use super::report;
+use super::room::Room;
+use super::upkeep::{CHECKPOINT_AFTER, Upkeep};
 
 /// The grain of raft's clock.
 pub(super) const TICK: Duration = Duration::from_millis(10);
-
-/// The tree is checkpointed after this long, or after so many applied entries, whichever comes
-/// first. Both are etcd's for its own backend. The log has everything meanwhile.
-const CHECKPOINT_AFTER: Duration = Duration::from_millis(100);
-const CHECKPOINT_ENTRIES: u64 = 10_000;
 
 /// While leases are counted down the Lessor is asked at least this often, so that a longer silence
 /// means that the thread did not run.
@@ -46,6 +44,8 @@ pub(super) struct Core {
     pub(super) next_tick: Instant,
     /// When the next checkpoint is due; `None` while nothing is new.
     pub(super) checkpoint_at: Option<Instant>,
+    pub(super) room: Room,
+    pub(super) upkeep: Upkeep,
 }
 
 /// The monotonic clock as the values below see it.
@@ -55,11 +55,11 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    fn at(self, now: Instant) -> Now {
+    pub(super) fn at(self, now: Instant) -> Now {
         Now(now.duration_since(self.start).as_nanos() as u64)
     }
 
-    fn instant(self, now: Now) -> Instant {
+    pub(super) fn instant(self, now: Now) -> Instant {
         // A lease may last for centuries; a day is as good for a deadline.
         self.start + Duration::from_nanos(now.0.min(self.start.elapsed().as_nanos() as u64 + DAY))
     }
@@ -72,7 +72,7 @@ const DAY: u64 = 86_400_000_000_000;
 pub(super) struct Waiting {
     /// For their entry to be applied. At most as many as the inbox takes in between two batches
     /// and consensus accepts by its bound on uncommitted bytes.
-    proposals: HashMap<RequestId, Slot<Applied>>,
+    proposals: HashMap<RequestId, (Slot<Applied>, Demand)>,
     /// For a read index that has not been asked for yet.
     barriers: Vec<Slot<()>>,
     /// For the answer to a read index.
@@ -83,11 +83,9 @@ pub(super) struct Waiting {
     /// For an expired lease to be gone.
     expired: Vec<(i64, Slot<Option<i64>>)>,
     /// For compaction to have nothing left to do.
-    compactions: Vec<Slot<()>>,
+    pub(super) compactions: Vec<Slot<()>>,
     /// A read index with which the Lessor confirms its leadership.
     confirmation: Option<ReadId>,
-    /// Since when a compaction is being carried out.
-    compacting_since: Option<Instant>,
 }
 
 impl Core {
@@ -107,7 +105,9 @@ impl Core {
             }
             self.turn(now)?;
             self.expire_leases(now);
+            self.compact_by_itself(now);
             self.turn(now)?;
+            self.look_after_room(now)?;
             self.start_work(now)?;
             if stop {
                 return self.finish();
@@ -123,7 +123,8 @@ impl Core {
             .next_deadline()
             .map(|at| self.clock.instant(at).min(Instant::now() + LEASE_BEAT));
         let checkpoint = self.checkpoint_at.filter(|_| !self.machine.is_checkpointing());
-        [tick, lease, checkpoint].into_iter().flatten().min()
+        let (room, upkeep) = (self.room_deadline(), self.upkeep_deadline());
+        [tick, lease, checkpoint, room, upkeep].into_iter().flatten().min()
     }
 
     /// A lone leader has nobody to send heartbeats to and nobody who could depose it: it needs no
@@ -154,12 +155,11 @@ impl Core {
     /// Takes one request; true when it is the one to stop.
     fn take(&mut self, request: Request, now: Instant) -> Result<bool, Fatal> {
         match request {
-            Request::Propose { entry, decoded, slot } => {
-                let id = decoded.request;
-                match self.consensus.propose(entry, decoded) {
-                    Ok(()) => drop(self.waiting.proposals.insert(id, slot)),
-                    Err(refused) => answer(slot, Err(refusal(&refused))),
-                }
+            Request::Propose { entry, decoded, slot } => self.propose(entry, decoded, slot)?,
+            Request::RefusedRoom => {
+                self.refused_room();
+                // Before what the caller asks next, which may be for the standing alarms.
+                self.look_after_room(now)?;
             }
             Request::Barrier(slot) => self.waiting.barriers.push(slot),
             Request::KeepAlive { id, slot } => self.keep_alive(id, slot, now),
@@ -168,10 +168,31 @@ impl Core {
             }
             Request::LeaseIds(slot) => answer(slot, Ok(self.lessor.ids())),
             Request::PhysicallyCompacted(slot) => self.waiting.compactions.push(slot),
-            Request::Done(done) => self.done(done?)?,
+            Request::Done(done) => self.done(done?, now)?,
             Request::Stop => return Ok(true),
         }
         Ok(false)
+    }
+
+    fn propose(
+        &mut self,
+        entry: Bytes,
+        decoded: Decoded,
+        slot: Slot<Applied>,
+    ) -> Result<(), Fatal> {
+        let (id, demand) = (decoded.request, Demand::of(&decoded.command));
+        if !self.let_in(demand)? {
+            answer(slot, Err(CallError::Rejected(Rejected::NoSpace)));
+            return Ok(());
+        }
+        match self.consensus.propose(entry, decoded) {
+            Ok(()) => drop(self.waiting.proposals.insert(id, (slot, demand))),
+            Err(refused) => {
+                self.let_out(demand);
+                answer(slot, Err(refusal(&refused)));
+            }
+        }
+        Ok(())
     }
 
     fn keep_alive(&mut self, id: i64, slot: Slot<Option<i64>>, now: Instant) {
@@ -183,10 +204,10 @@ impl Core {
         }
     }
 
-    fn done(&mut self, done: JobDone) -> Result<(), Fatal> {
+    fn done(&mut self, done: JobDone, now: Instant) -> Result<(), Fatal> {
         match done {
             JobDone::Log(done) => self.consensus.done(done),
-            JobDone::Tree(done) => match self.machine.done(done)? {
+            JobDone::Tree(done) => match self.tree_done(done, now)? {
                 Some(index) => self.consensus.checkpointed(index),
                 None => Ok(()),
             },
@@ -194,7 +215,7 @@ impl Core {
     }
 
     /// Carries out everything that consensus has become due, until nothing is.
-    fn turn(&mut self, now: Instant) -> Result<(), Fatal> {
+    pub(super) fn turn(&mut self, now: Instant) -> Result<(), Fatal> {
         self.ask_read_index();
         let mut moved = false;
         loop {
@@ -213,21 +234,11 @@ impl Core {
                 self.jobs.start(job);
             }
             let idle = output.persist.is_none() && output.committed.is_empty();
-            if let Some(persist) = output.persist {
-                self.shared.meters.wal_bytes.add(persist.bytes() as u64);
-                let start = Instant::now();
-                let done = persist.run()?;
-                let took = start.elapsed();
-                self.shared.meters.wal_sync.observe(took);
-                report::synced(took);
-                self.consensus.done(done)?;
+            if output.persist.is_some() {
+                self.persist(output.persist)?;
             }
             if !output.committed.is_empty() {
-                let application = self.machine.apply(output.committed)?;
-                self.consensus.applied(self.machine.applied().index)?;
-                // Whoever gets an answer also finds it in what the member says of itself.
-                self.publish_status();
-                self.applied(application, now);
+                self.apply(output.committed, now)?;
             }
             self.serve_reads();
             if idle {
@@ -236,6 +247,20 @@ impl Core {
         }
         if moved {
             self.publish_status();
+        }
+        Ok(())
+    }
+
+    /// Applies entries, or as many as there is room for.
+    pub(super) fn apply(&mut self, committed: Vec<Committed>, now: Instant) -> Result<(), Fatal> {
+        let mut application = self.machine.apply(committed)?;
+        let stalled_by = application.stalled_by.take();
+        self.consensus.applied(self.machine.applied().index)?;
+        // Whoever gets an answer also finds it in what the member says of itself.
+        self.publish_status();
+        self.applied(application, now);
+        if let Some(full) = stalled_by {
+            self.found_full(now, &full);
         }
         Ok(())
     }
@@ -259,8 +284,12 @@ impl Core {
             self.publish_facts();
         }
         for (id, result) in application.answers {
-            if let Some(slot) = self.waiting.proposals.remove(&id) {
-                answer(slot, result.map_err(CallError::Rejected));
+            match self.waiting.proposals.remove(&id) {
+                Some((slot, demand)) => {
+                    self.let_out(demand);
+                    answer(slot, result.map_err(CallError::Rejected));
+                }
+                None => self.answered_unasked(id, &result, now),
             }
         }
         if self.checkpoint_at.is_none() {
@@ -346,50 +375,12 @@ impl Core {
 
     /// Proposes a command that nobody waits for. If it is refused or lost, whoever wanted it asks
     /// again in time.
-    fn propose_unasked(&mut self, command: Command) {
+    pub(super) fn propose_unasked(&mut self, command: Command) {
         let author = entry::Author::default();
         let request = RequestId(0);
         let bytes = entry::encode(&command, request, &author);
         if let Err(refused) = self.consensus.propose(bytes, Decoded { request, author, command }) {
             tracing::debug!(error = %refused, "a proposal of the member's own was refused");
-        }
-    }
-
-    /// Starts checkpoints and sweeps that are due.
-    fn start_work(&mut self, now: Instant) -> Result<(), Fatal> {
-        if let Some(sweep) = self.machine.sweep()? {
-            self.waiting.compacting_since.get_or_insert(now);
-            self.jobs.start(sweep);
-        } else if !self.machine.is_compacting()
-            && let Some(since) = self.waiting.compacting_since.take()
-        {
-            self.publish_sizes();
-            let size = self.shared.db_size.load(Relaxed);
-            let in_use = self.shared.db_in_use.load(Relaxed);
-            let revision = self.machine.store().compacted();
-            report::compacted(revision, since.elapsed(), size, in_use);
-        }
-        let ahead = self.machine.applied().index.0 - self.machine.checkpointed().0;
-        let is_due = self.checkpoint_at.is_some_and(|at| at <= now)
-            || ahead >= CHECKPOINT_ENTRIES
-            || (!self.waiting.compactions.is_empty() && !self.machine.is_compacting());
-        if is_due && !self.machine.is_checkpointing() {
-            self.checkpoint_at = None;
-            match self.machine.checkpoint(self.consensus.status().persisted)? {
-                Some(checkpoint) => self.jobs.start(checkpoint),
-                None => self.compactions_done(),
-            }
-            self.publish_sizes();
-        }
-        Ok(())
-    }
-
-    /// Nothing is left to remove, and the disk knows.
-    fn compactions_done(&mut self) {
-        if !self.machine.is_compacting() {
-            for slot in self.waiting.compactions.drain(..) {
-                answer(slot, Ok(()));
-            }
         }
     }
 
@@ -415,15 +406,20 @@ impl Core {
             self.shared.inbox.take_until(&mut batch, None);
             for request in batch {
                 if let Request::Done(done) = request {
-                    self.done(done?)?;
+                    self.done(done?, Instant::now())?;
                 }
             }
         }
-        if let Some(checkpoint) = self.machine.checkpoint(self.consensus.status().persisted)? {
-            let done = checkpoint.run()?;
-            self.done(done)?;
+        match self.machine.checkpoint(self.consensus.status().persisted) {
+            Ok(Some(checkpoint)) => {
+                let done = checkpoint.run()?;
+                self.done(done, Instant::now())
+            }
+            Ok(None) => Ok(()),
+            // The log has everything.
+            Err(fatal) if fatal.is_full() => Ok(()),
+            Err(fatal) => Err(fatal),
         }
-        Ok(())
     }
 
     fn publish_status(&mut self) {
@@ -440,6 +436,7 @@ impl Core {
             ..facts.status
         };
         drop(facts);
+        self.shared.used.store(self.machine.store().bytes_in_use(), Relaxed);
         let counted = self.machine.counted();
         self.shared.meters.puts.set(counted.puts);
         self.shared.meters.deletes.set(counted.deletes);
@@ -456,15 +453,18 @@ impl Core {
 
     pub(super) fn publish_sizes(&self) {
         let stats = self.machine.store().stats();
-        // The reserve for a full disk is no data, and would only puzzle whoever watches the size.
-        let size = stats.tree.file_bytes.saturating_sub(stats.tree.reserve_bytes);
+        // The reserve for a full disk is no data, and would only puzzle whoever watches the size;
+        // what was given back is no longer taken.
+        let free = stats.tree.reserve_bytes + stats.tree.hole_bytes;
+        let size = stats.tree.file_bytes.saturating_sub(free).max(stats.tree.used_bytes);
         self.shared.db_size.store(size as i64, Relaxed);
         self.shared.db_in_use.store(stats.tree.used_bytes as i64, Relaxed);
+        self.shared.used.store(self.machine.store().bytes_in_use(), Relaxed);
     }
 }
 
 /// Answers a call whose caller may have gone.
-fn answer<T>(slot: Slot<T>, result: Result<T, CallError>) {
+pub(super) fn answer<T>(slot: Slot<T>, result: Result<T, CallError>) {
     // A caller that has gone wants no answer.
     let _ = slot.send(result);
 }

@@ -1,7 +1,7 @@
 //! What the doors (gRPC, HTTP) hold of a member: questions go in, answers come out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,6 +92,8 @@ pub(super) enum Request {
     LeaseIds(Slot<Vec<i64>>),
     /// Wait until nothing of a finished compaction is left to remove.
     PhysicallyCompacted(Slot<()>),
+    /// The door has refused something for want of room.
+    RefusedRoom,
     /// A job that another thread has run.
     Done(Result<JobDone, Fatal>),
     /// Checkpoint and end.
@@ -112,6 +114,10 @@ pub(super) struct Shared {
     pub(super) pending: AtomicUsize,
     pub(super) db_size: AtomicI64,
     pub(super) db_in_use: AtomicI64,
+    /// Bytes that the key space takes, as of the last batch.
+    pub(super) used: AtomicU64,
+    /// The disk is full, and something that must be done waits for room.
+    pub(super) is_full: AtomicBool,
     next_request: AtomicU64,
 }
 
@@ -138,8 +144,15 @@ impl Shared {
             pending: AtomicUsize::new(0),
             db_size: AtomicI64::new(0),
             db_in_use: AtomicI64::new(0),
+            used: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
             next_request: AtomicU64::new(first_request),
         }
+    }
+
+    /// A number that no other request of the cluster has.
+    pub(super) fn next_request_id(&self) -> RequestId {
+        RequestId(self.next_request.fetch_add(1, Relaxed))
     }
 }
 
@@ -263,6 +276,20 @@ impl Handle {
         self.shared.config.quota().map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
     }
 
+    /// Whether a request of this cost may be proposed, as far as the door can tell: the core decides
+    /// by what is true when the request comes to it. If not, the core is told, and raises the
+    /// NOSPACE alarm that then stands for the whole cluster.
+    pub fn has_room(&self, cost: i64) -> bool {
+        let used = self.shared.used.load(Relaxed).saturating_add(cost.unsigned_abs());
+        let is_within = self.shared.config.quota().is_none_or(|quota| used < quota);
+        if cost == 0 || (is_within && !self.shared.is_full.load(Relaxed)) {
+            return true;
+        }
+        // If the inbox is full or closed, nobody is waiting for this alarm.
+        let _ = self.send(Request::RefusedRoom);
+        false
+    }
+
     /// What has been counted.
     pub fn meters(&self) -> &Meters {
         &self.shared.meters
@@ -280,7 +307,7 @@ impl Handle {
 
     /// A number that no other request of the cluster has.
     pub fn next_request_id(&self) -> RequestId {
-        RequestId(self.shared.next_request.fetch_add(1, Relaxed))
+        self.shared.next_request_id()
     }
 
     /// How long a call may take: 5 s and two election timeouts.

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// open.
 pub const BOUNDS: usize = 14;
 
-/// A histogram of durations with etcd's bucket bounds for disk operations.
+/// A histogram of durations with etcd's bucket bounds for disk operations, which do for all others
+/// that are shown.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS + 1],
@@ -77,6 +78,14 @@ pub struct Meters {
     pub wal_sync: Histogram,
     /// How long writing a checkpoint of the tree took.
     pub checkpoint: Histogram,
+    /// How long each step of compaction held up everything else.
+    pub sweep_pause: Histogram,
+    /// How long compactions took until nothing was left to remove.
+    pub compaction: Histogram,
+    /// Records that compactions have removed.
+    pub compacted_records: Counter,
+    /// Bytes of the tree that were read again to find rot.
+    pub scrubbed_bytes: Counter,
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod inbox;
 mod jobs;
 mod meters;
 mod report;
+mod room;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +26,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use revd_disk::Disk;
 use revd_raft::{Input, NodeId, RoleChange};
 use revd_replica::{
-    Identity, Lessor, Member, OpenError, Report, Retention, Settings, lessor, recover,
+    AutoCompaction, Identity, Lessor, Member, Now, OpenError, Report, Retention, Settings, lessor,
+    recover,
 };
 use tokio::sync::oneshot;
 
@@ -34,6 +37,8 @@ pub use meters::{BOUNDS, Counter, Histogram, Meters};
 use self::core::{Clock, Core, TICK, Waiting};
 use crate::config::Config;
 use handle::{Request, Shared};
+use room::Room;
+use upkeep::Upkeep;
 
 /// Why a member could not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +94,7 @@ pub fn start(
         longest_gap: nanoseconds(3 * u64::from(config.heartbeat_interval)),
         retry: config.request_timeout().as_nanos() as u64,
     };
+    let auto = config.auto_compaction.retain().map(|kept| AutoCompaction::new(kept, Now(0)));
     let mut core = Core {
         shared: Arc::clone(&shared),
         consensus: opened.consensus,
@@ -100,6 +106,8 @@ pub fn start(
         role: RoleChange::default(),
         next_tick: now,
         checkpoint_at: None,
+        room: Room::default(),
+        upkeep: Upkeep::new(auto, now),
     };
     shared.facts.write().status = Status {
         cluster_id: report.identity.cluster,

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use revd_raft::{Role, RoleChange};
-use revd_replica::{Identity, Member, Report};
+use revd_raft::{Refused, Role, RoleChange};
+use revd_replica::{AlarmAction, Fatal, Identity, Member, Report};
 
 use crate::config::Config;
 use crate::log::{list, took};
@@ -145,5 +145,73 @@ pub(super) fn leader(member: u64, before: RoleChange, now: RoleChange) {
             tracing::info!("raft.node: {member:x} lost leader {:x} at term {term}", old.0);
         }
         (None, None) => {}
+    }
+}
+
+/// Something that must be done does not fit on the disk. Once, until it has succeeded.
+pub(super) fn disk_full(fatal: &Fatal) {
+    tracing::warn!(
+        error = %fatal,
+        "no room on the disk: growth is refused, and what is under way waits until there is room"
+    );
+}
+
+/// What had to wait for room has gone on.
+pub(super) fn disk_not_full() {
+    tracing::info!("there is room on the disk again, and what had to wait has gone on");
+}
+
+/// The member proposes to raise or to clear its NOSPACE alarm.
+pub(super) fn space_alarm(action: AlarmAction, config: &Config) {
+    let quota = config.quota().unwrap_or(0);
+    if action == AlarmAction::Activate {
+        tracing::warn!("quota-size-bytes" = quota, "message exceeded backend quota; raising alarm");
+    } else {
+        tracing::info!("quota-size-bytes" = quota, "there is room again; clearing alarm");
+    }
+}
+
+/// All of the tree was read again.
+pub(super) fn scrubbed() {
+    tracing::info!("read all of the backend db again; it is as it was written");
+}
+
+/// An automatic compaction is proposed.
+pub(super) fn auto_compaction_starts(config: &Config, revision: i64) {
+    let mode = config.auto_compaction.mode.as_str();
+    tracing::info!(
+        revision,
+        "compact-period" = config.auto_compaction.retention,
+        "starting auto {mode} compaction"
+    );
+}
+
+/// An automatic compaction could not be proposed.
+pub(super) fn auto_compaction_failed(config: &Config, revision: i64, refused: &Refused) {
+    let mode = config.auto_compaction.mode.as_str();
+    tracing::warn!(
+        revision,
+        "compact-period" = config.auto_compaction.retention,
+        error = %refused,
+        "failed auto {mode} compaction"
+    );
+}
+
+/// An automatic compaction is applied, or was refused.
+pub(super) fn auto_compaction_done(config: &Config, is_compacted: bool, elapsed: Duration) {
+    let mode = config.auto_compaction.mode.as_str();
+    let retention = &config.auto_compaction.retention;
+    if is_compacted {
+        tracing::info!(
+            "compact-period" = retention,
+            took = took(elapsed),
+            "completed auto {mode} compaction"
+        );
+    } else {
+        tracing::warn!(
+            "compact-period" = retention,
+            took = took(elapsed),
+            "failed auto {mode} compaction"
+        );
     }
 }

@@ -53,6 +53,20 @@ fn server(page: &mut Page, facts: &MemberFacts, n: &Numbers) {
     page.gauge("etcd_server_proposals_pending", "Proposals that wait for an answer.", n.pending);
     page.counter("etcd_server_proposals_failed_total", "Proposals that failed.", n.failed);
     page.gauge("etcd_server_quota_backend_bytes", "Quota of the storage in bytes.", n.quota);
+    alarms(page, n);
+}
+
+fn alarms(page: &mut Page, n: &Numbers) {
+    let name = "etcd_debugging_server_alarms";
+    page.head(name, "Standing alarms, by member and type.", "gauge");
+    for (member, alarm) in &n.alarms {
+        let alarm_type = match alarm {
+            1 => "NOSPACE",
+            2 => "CORRUPT",
+            _ => "UNKNOWN",
+        };
+        page.line(format_args!("{name}{{server_id=\"{member:x}\",alarm_type=\"{alarm_type}\"}} 1"));
+    }
 }
 
 fn storage(page: &mut Page, n: &Numbers) {
@@ -80,6 +94,30 @@ fn storage(page: &mut Page, n: &Numbers) {
     page.gauge("etcd_debugging_mvcc_keys_total", "Live keys.", n.keys);
     page.gauge("etcd_debugging_mvcc_current_revision", "Current revision.", n.revision);
     page.gauge("etcd_debugging_mvcc_compact_revision", "Last compacted revision.", n.compacted);
+    compaction(page, n);
+}
+
+fn compaction(page: &mut Page, n: &Numbers) {
+    page.counter(
+        "revd_scrubbed_bytes_total",
+        "Bytes of the tree's file that were read again to find rot.",
+        n.scrubbed_bytes,
+    );
+    page.counter(
+        "etcd_debugging_mvcc_db_compaction_keys_total",
+        "Records that compactions have removed.",
+        n.compacted_records,
+    );
+    page.histogram(
+        "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
+        "How long each step of a compaction held up everything else.",
+        &n.sweep_pause,
+    );
+    page.histogram(
+        "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
+        "How long compactions took until nothing was left to remove.",
+        &n.compaction,
+    );
 }
 
 /// What the kernel says about the process; a number that it does not tell is left out.

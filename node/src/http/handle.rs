@@ -52,6 +52,15 @@ impl Member for Handle {
             wal_bytes: meters.wal_bytes.get(),
             wal_sync: histogram(&meters.wal_sync),
             checkpoint: histogram(&meters.checkpoint),
+            sweep_pause: milliseconds(&meters.sweep_pause),
+            compaction: milliseconds(&meters.compaction),
+            compacted_records: meters.compacted_records.get(),
+            scrubbed_bytes: meters.scrubbed_bytes.get(),
+            alarms: self
+                .alarms()
+                .iter()
+                .map(|standing| (standing.member, i32::from(standing.alarm.number())))
+                .collect(),
         }
     }
 
@@ -73,4 +82,11 @@ fn histogram(counted: &driver::Histogram) -> Histogram {
     // The bounds of the driver's buckets: 1 ms, doubled.
     let bounds = (0..driver::BOUNDS).map(|n| f64::from(1_u32 << n) / 1000.0).collect();
     Histogram { bounds, counts: counts.to_vec(), sum }
+}
+
+/// The same in milliseconds.
+fn milliseconds(counted: &driver::Histogram) -> Histogram {
+    let Histogram { bounds, counts, sum } = histogram(counted);
+    let bounds = bounds.into_iter().map(|seconds| (seconds * 1000.0).round()).collect();
+    Histogram { bounds, counts, sum: sum * 1000.0 }
 }

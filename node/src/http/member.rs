@@ -100,4 +100,14 @@ pub struct Numbers {
     pub wal_sync: Histogram,
     /// How long writing a checkpoint took.
     pub checkpoint: Histogram,
+    /// How long each step of compaction held up everything else, in milliseconds.
+    pub sweep_pause: Histogram,
+    /// How long compactions took, in milliseconds.
+    pub compaction: Histogram,
+    /// Records that compactions have removed.
+    pub compacted_records: u64,
+    /// Bytes of the tree that were read again to find rot.
+    pub scrubbed_bytes: u64,
+    /// Standing alarms: the member, and etcd's number of the type.
+    pub alarms: Vec<(u64, i32)>,
 }

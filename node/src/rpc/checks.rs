@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use revd_replica::{Alarm, AlarmAction, AlarmType, Command};
+use revd_replica::Command;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::MissedTickBehavior;
@@ -78,26 +78,16 @@ impl Door {
 }
 
 impl Door {
-    /// Refuses what would take the key space over its quota, and raises the alarm that then stands
-    /// for the whole cluster until an operator clears it.
+    /// Refuses what would take the key space over its quota or does not fit on the disk.
     ///
     /// # Errors
     /// [`Refusal::NoSpace`].
-    pub async fn check_room(&self, command: &Command) -> Result<(), Status> {
-        let cost = revd_replica::cost(command);
-        let Some(quota) = self.handle.quota() else { return Ok(()) };
-        if cost == 0 || self.handle.sizes().db_in_use.saturating_add(cost) < quota {
-            return Ok(());
+    pub fn check_room(&self, command: &Command) -> Result<(), Status> {
+        if self.handle.has_room(revd_replica::cost(command)) {
+            Ok(())
+        } else {
+            Err(Refusal::NoSpace.into())
         }
-        let member = self.handle.status().member_id;
-        let alarm = AlarmType::NoSpace;
-        if !self.handle.alarms().contains(&Alarm { member, alarm }) {
-            tracing::warn!(quota_bytes = quota, "the key space has reached its quota");
-            let raise = Command::Alarm { action: AlarmAction::Activate, member, alarm };
-            // The caller gets the same answer if this fails; the next call tries again.
-            let _ = self.handle.propose(raise).await;
-        }
-        Err(Refusal::NoSpace.into())
     }
 }
 

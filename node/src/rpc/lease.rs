@@ -82,7 +82,7 @@ impl Lease for LeaseService {
         let pb::LeaseGrantRequest { id, ttl } = self.door.admit(request)?;
         let id = if id == 0 { self.ids.next() } else { id };
         let command = Command::LeaseGrant { id, ttl: ttl.max(self.ttl_min) };
-        self.door.check_room(&command).await?;
+        self.door.check_room(&command)?;
         let applied = self.door.handle.propose(command).await.map_err(errors::call_failed)?;
         let Answer::Granted { id, ttl } = applied.answer else { return Err(errors::misanswered()) };
         Ok(Response::new(pb::LeaseGrantResponse {
