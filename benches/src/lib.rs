@@ -6,5 +6,6 @@
 
 pub mod client;
 pub mod load;
+pub mod open_loop;
 pub mod process;
 pub mod statistics;

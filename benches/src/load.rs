@@ -111,7 +111,7 @@ async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String
 }
 
 /// Bytes without a pattern, the same in each run.
-fn incompressible(length: usize) -> bytes::Bytes {
+pub fn incompressible(length: usize) -> bytes::Bytes {
     let mut state = 0x243f_6a88_85a3_08d3_u64;
     (0..length)
         .map(|_| {
