@@ -264,6 +264,23 @@ pub(crate) fn padded(bytes: u64) -> u64 {
     (bytes + FOOTER_BYTES as u64).next_multiple_of(BLOCK as u64)
 }
 
+/// At the end of a segment, room that only truncations may take: a thousandth, at least one block
+/// and at most these.
+const KEPT_BYTES_MAX: u64 = 16 * BLOCK as u64;
+
+/// How much of a segment of `capacity` is kept for truncations. On a full disk there is no other
+/// segment to go on in, and to remove a suffix must be possible all the same.
+pub(crate) fn kept_bytes(capacity: u64) -> u64 {
+    let block = BLOCK as u64;
+    (capacity >> 10).next_multiple_of(block).clamp(block, KEPT_BYTES_MAX)
+}
+
+/// The length of a segment that is made for one batch of `bytes`.
+pub(crate) fn capacity_for(bytes: u64) -> u64 {
+    let least = SEGMENT_HEADER_BYTES + padded(bytes);
+    least + kept_bytes(least + KEPT_BYTES_MAX)
+}
+
 fn batch_checksum(bytes: &[u8; BATCH_HEADER_BYTES], salt: u64) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&salt.to_le_bytes());
@@ -459,6 +476,15 @@ mod tests {
             let mut damaged = block;
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_segment_made_for_a_batch_has_room_for_it_and_for_truncations() {
+        for bytes in (1..4096).chain((4096..BATCH_BYTES_MAX).step_by(999_983)) {
+            let capacity = capacity_for(bytes);
+            let room = capacity - SEGMENT_HEADER_BYTES - kept_bytes(capacity);
+            assert!(padded(bytes) <= room && capacity.is_multiple_of(BLOCK as u64), "{bytes}");
         }
     }
 

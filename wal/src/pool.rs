@@ -7,7 +7,7 @@ use std::sync::Arc;
 use revd_disk::{Access, BLOCK, Buffer, Disk, Error as DiskError, File, Open, Operation};
 
 use crate::append::HUGE_PAGE_BYTES;
-use crate::format::{SEGMENT_HEADER_BYTES, SegmentHeader, padded};
+use crate::format::{SegmentHeader, capacity_for};
 use crate::options::Options;
 use crate::segment::{Segment, segment_name, spare_name};
 use crate::walk::Joint;
@@ -81,7 +81,7 @@ impl Pool {
         origin: bool,
         bytes: u64,
     ) -> Result<Arc<Segment>, BeginError> {
-        let capacity = self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + padded(bytes));
+        let capacity = self.options.segment_bytes.max(capacity_for(bytes));
         let (header, spare) = self
             .prepare(sequence, joint, origin, capacity)
             .map_err(|error| BeginError { harmless: error.is_full(), error })?;

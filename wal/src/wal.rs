@@ -8,7 +8,7 @@ use revd_disk::{Disk, Error as DiskError};
 
 use crate::append::{Writer, batch_bytes, buffer_bytes};
 use crate::error::{Error, OpenError};
-use crate::format::{BatchHeader, BatchKind, NUMBER_MAX, padded};
+use crate::format::{BatchHeader, BatchKind, NUMBER_MAX, kept_bytes, padded};
 use crate::group::{Groups, Role};
 use crate::index::Index;
 use crate::options::Options;
@@ -139,7 +139,9 @@ impl Wal {
     /// Removes the entries from `from` on. The removal is durable when this returns, and after a
     /// crash before that it has happened or not.
     ///
-    /// It is one small write: a marker in the log, behind which entry `from` is appended next.
+    /// It is one small write: a marker in the log, behind which entry `from` is appended next. Each
+    /// segment keeps room for some: on a full disk a suffix can be removed once, in a segment of
+    /// the default size 16 times, without anything being appended in between.
     ///
     /// # Errors
     ///
@@ -354,7 +356,7 @@ impl Wal {
         entries: &[T],
         bytes: u64,
     ) -> Result<(), Error> {
-        self.make_room(writer, bytes)?;
+        self.make_room(writer, kind, bytes)?;
         let offset = writer.joint.offset;
         let written = writer.write(kind, first, entries, bytes);
         self.settle(writer, offset, written)
@@ -367,7 +369,7 @@ impl Wal {
         }
         let first = writer.joint.next;
         let bytes = writer.gathered.bytes();
-        self.make_room(writer, bytes)?;
+        self.make_room(writer, BatchKind::Entries, bytes)?;
         let offset = writer.joint.offset;
         let written = writer.write_gathered();
         self.settle(writer, offset, written)?;
@@ -375,8 +377,13 @@ impl Wal {
     }
 
     /// Sees to it that a batch of `bytes` fits behind the end, and that nobody else writes there.
-    fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
-        if writer.joint.offset + padded(bytes) > writer.segment.capacity() {
+    fn make_room(&self, writer: &mut Writer, kind: BatchKind, bytes: u64) -> Result<(), Error> {
+        let capacity = writer.segment.capacity();
+        let kept = match kind {
+            BatchKind::Entries => kept_bytes(capacity),
+            BatchKind::Truncation => 0,
+        };
+        if writer.joint.offset + padded(bytes) + kept > capacity {
             self.roll(writer, bytes)?;
         }
         let end = writer.joint.offset + padded(bytes);

@@ -7,7 +7,7 @@ mod model;
 
 use model::{Model, Step, apply, open, options, workload};
 use revd_disk::{Effect, Fault, Operation, Sim};
-use revd_wal::{Error, OpenError, Wal};
+use revd_wal::{Error, OpenError, Options, Wal};
 
 const BLOCK: u64 = 4096;
 const STEPS: usize = 40;
@@ -80,6 +80,8 @@ fn run_in(capacity: u64, seed: u64, met: &mut Met) {
     let mut model = Model::new();
     let mut wal = try_open(&disk, seed, &context);
     met.runs += 1;
+    // Something was removed after the last append: the room that is kept for that may be used up.
+    let mut marked = false;
     for (number, step) in workload(seed, STEPS, false).iter().enumerate() {
         let context = format!("{context} step {number}");
         let Some(log) = &wal else {
@@ -94,12 +96,18 @@ fn run_in(capacity: u64, seed: u64, met: &mut Met) {
         }
         let before = log.bounds();
         if try_step(log, step, &mut model, &context) {
+            marked = match step {
+                Step::Truncate(_) => true,
+                Step::Append(_) | Step::Push(_) | Step::Reset(_) => false,
+                _ => marked,
+            };
             continue;
         }
         met.refused += 1;
         assert!(!matches!(step, Step::Release(_)), "{context}: a release needs room");
         assert_eq!(log.bounds(), before, "{context}");
         if matches!(step, Step::Truncate(_)) {
+            assert!(marked, "{context}: a truncation needs room");
             met.truncations_refused += 1;
         }
     }
@@ -111,6 +119,46 @@ fn run_in(capacity: u64, seed: u64, met: &mut Met) {
     crashed.crash(capacity);
     goes_on(&crashed, None, seed, model.clone(), &format!("{context}, crashed"));
     goes_on(&disk, wal, seed, model, &context);
+}
+
+/// Removes a suffix on a full disk again and again; returns how often it could.
+fn truncations_when_full(options: &Options) -> u64 {
+    let disk = Sim::new(1);
+    let (wal, _) = open(disk.clone(), options).unwrap();
+    wal.append(1, &[[1; 30]; 100]).unwrap();
+    disk.set_capacity(disk.allocated());
+    let mut next = 101;
+    while wal.append(next, &[[2; 5000]]).map(|()| next += 1).is_ok() {}
+    let mut removed = 0;
+    let refused = loop {
+        if let Err(error) = wal.truncate_suffix(100 - removed) {
+            break error;
+        }
+        removed += 1;
+    };
+    assert!(refused.is_full(), "{refused:?}");
+    assert_eq!(wal.bounds().1, 100 - removed);
+    let reopened = disk.fork();
+    for (disk, wal) in [(disk, Some(wal)), (reopened, None)] {
+        disk.heal();
+        let wal = wal.unwrap_or_else(|| open(disk.clone(), options).unwrap().0);
+        let next = 101 - removed;
+        wal.append(next, &["on"]).unwrap();
+        wal.truncate_suffix(next).unwrap();
+        assert_eq!(wal.bounds(), (1, next - 1));
+        wal.verify().unwrap();
+    }
+    removed
+}
+
+#[test]
+fn a_full_disk_leaves_room_to_remove_a_suffix() {
+    let mut small = options(0);
+    small.segment_bytes = 16 << 10;
+    assert_eq!(truncations_when_full(&small), 1);
+    let mut large = options(0);
+    large.segment_bytes = 16 << 20;
+    assert!((4..8).contains(&truncations_when_full(&large)));
 }
 
 #[test]

@@ -13,7 +13,7 @@ const DIR: &str = "/data/wal";
 
 fn options() -> Options {
     let mut options = Options::default();
-    options.segment_bytes = 16 << 10;
+    options.segment_bytes = 20 << 10;
     options.owner = *b"golden store 001";
     options.salt_seed = 0x5a17;
     options.spares_max = 0;

@@ -83,13 +83,16 @@ fn a_lost_write_is_found_by_the_next_batch() {
 #[test]
 fn a_misdirected_write_is_found() {
     let disk = Sim::new(1);
-    let (wal, _) = open(&disk).unwrap();
+    let mut options = options();
+    options.segment_bytes = 1 << 20;
+    let open = || Wal::open(Arc::new(disk.clone()), Path::new(DIR), options.clone());
+    let (wal, _) = open().unwrap();
     wal.append(1, &["a"]).unwrap();
     wal.append(2, &["b"]).unwrap();
     disk.inject(Fault::new(Operation::Write, Effect::Misdirected(4096)).on(".wal"));
     wal.append(3, &["c"]).unwrap();
     drop(wal);
-    assert!(matches!(open(&disk), Err(OpenError::Corrupt(_))));
+    assert!(matches!(open(), Err(OpenError::Corrupt(_))));
 }
 
 #[test]
