@@ -44,7 +44,10 @@ pub(crate) fn place(key: Key) -> Result<Place, Fatal> {
     if key.kind > TOMBSTONE {
         return Err(bad("unknown kind"));
     }
-    if key.sub >= 1 << 31 {
+    if key.main >= Place::MAIN_END {
+        return Err(bad("revision out of bounds"));
+    }
+    if key.sub >= Place::SUB_END {
         return Err(bad("sub-revision out of bounds"));
     }
     Ok(Place::new(key.main, key.sub, key.kind == TOMBSTONE))
@@ -266,6 +269,7 @@ mod tests {
         }
         assert!(place(Key { main: 1, sub: 0, kind: 7 }).is_err());
         assert!(place(Key { main: 1, sub: 1 << 31, kind: 0 }).is_err());
+        assert!(place(Key { main: 1 << 56, sub: 0, kind: 0 }).is_err());
         assert!(decode_head(Place::new(9, 0, false), b"\0\x0a\x01\0k").is_err(), "age over main");
     }
 }

@@ -1,9 +1,7 @@
-//! All that the index knows of one key.
+//! All that the index knows of one key, in 32 bytes as long as that is one record.
 //!
 //! The newest record is held in full, since nearly every question is about it. Of the older ones
-//! only their places are held, as a list of runs whose lengths fall at least by half: adding a
-//! record copies at most one short tail and a few pointers however long the history is, and finding
-//! one costs a logarithm.
+//! only their places are held, see [`past`](super::past).
 //!
 //! A generation is a row of records between two tombstones. It needs no structure of its own: a
 //! record knows the revision that created its key and its version.
@@ -11,36 +9,8 @@
 use std::sync::Arc;
 
 use super::map::{Weigh, Weight};
-
-/// Records of a history that are copied with each addition, at most.
-const TAIL_MAX: usize = 16;
-/// Runs of this length are not joined any more, which bounds what one addition can cost.
-const RUN_MAX: usize = 64 * 1024;
-
-/// Where a record stands in the history tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) main: u64,
-    /// Twice the sub-revision, plus one for a tombstone: half the room of two fields.
-    sub_and_kind: u32,
-}
-
-impl Place {
-    /// # Panics
-    /// If `sub` needs more than 31 bits: an index of two thousand million keys does not exist.
-    pub(crate) fn new(main: u64, sub: u64, is_tombstone: bool) -> Self {
-        assert!(sub < 1 << 31, "sub-revision {sub} of revision {main} is out of bounds");
-        Self { main, sub_and_kind: (sub as u32) << 1 | u32::from(is_tombstone) }
-    }
-
-    pub(crate) fn sub(self) -> u64 {
-        u64::from(self.sub_and_kind >> 1)
-    }
-
-    pub(crate) fn is_tombstone(self) -> bool {
-        self.sub_and_kind & 1 == 1
-    }
-}
+use super::past::{Few, Generation, Many, Older, TAIL_MAX};
+use super::places::Place;
 
 /// A record as the index knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,54 +27,103 @@ pub(crate) enum Trimmed {
     Gone,
 }
 
-/// The entry of one key.
+/// The newest record of a key: its place, and the lease that the key is attached to. Bytes, so that
+/// the discriminant of an [`Entry`] takes the sixteenth and not eight more.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    main: [u8; 7],
+    sub_and_kind: [u8; 4],
+    lease: [u8; 4],
+}
+
+impl Newest {
+    fn new(place: Place, lease: u32) -> Self {
+        let [main @ .., _zero] = place.main.to_le_bytes();
+        Self { main, sub_and_kind: place.sub_and_kind.to_le_bytes(), lease: lease.to_le_bytes() }
+    }
+
+    fn place(self) -> Place {
+        let mut main = [0; 8];
+        main[..7].copy_from_slice(&self.main);
+        let sub_and_kind = u32::from_le_bytes(self.sub_and_kind);
+        Place { main: u64::from_le_bytes(main), sub_and_kind }
+    }
+}
+
+/// The entry of one key. Create revision and version are zero if the newest record is a tombstone.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    /// Create revision of the newest record; 0 for a tombstone.
-    create: u64,
-    /// Version of the newest record; 0 for a tombstone.
-    version: u64,
-    main: u64,
-    sub_and_kind: u32,
-    /// The lease of the newest record, as its number in the store's list of leases; 0 for none.
-    pub(crate) lease: u32,
-    older: Option<Arc<History>>,
+pub(crate) struct Entry(Records);
+
+#[derive(Clone, Debug)]
+enum Records {
+    One { newest: Newest, create: u64, version: u64 },
+    Few { newest: Newest, past: Few },
+    Many { newest: Newest, past: Arc<Many> },
 }
 
 impl Weigh for Entry {
     fn weight(&self) -> Weight {
-        let older = self.older.as_ref().map_or(0, |older| older.len as u64);
-        let is_live = self.is_live();
-        Weight { live: u64::from(is_live), spare: older + u64::from(!is_live) }
+        let (older, version) = match &self.0 {
+            Records::One { version, .. } => (0, *version),
+            Records::Few { past, .. } => (past.places().len(), past.generation().1),
+            Records::Many { past, .. } => (past.len(), past.generation.1),
+        };
+        let is_live = version > 0;
+        Weight { live: u64::from(is_live), spare: older as u64 + u64::from(!is_live) }
     }
 }
 
 impl Entry {
-    /// The entry of a key whose only record is a put at `place`.
+    /// The entry of a key whose only record is at `place`.
     pub(crate) fn new(place: Place, create: u64, version: u64, lease: u32) -> Self {
-        let Place { main, sub_and_kind } = place;
-        Self { create, version, main, sub_and_kind, lease, older: None }
+        Self(Records::One { newest: Newest::new(place, lease), create, version })
+    }
+
+    fn newest(&self) -> Newest {
+        let (Records::One { newest, .. }
+        | Records::Few { newest, .. }
+        | Records::Many { newest, .. }) = &self.0;
+        *newest
+    }
+
+    fn older(&self) -> Older<'_> {
+        match &self.0 {
+            Records::One { .. } => Older::default(),
+            Records::Few { past, .. } => Older::few(past.places()),
+            Records::Many { past, .. } => past.older(),
+        }
     }
 
     /// The place of the newest record.
     pub(crate) fn place(&self) -> Place {
-        Place { main: self.main, sub_and_kind: self.sub_and_kind }
+        self.newest().place()
+    }
+
+    /// The lease of the newest record, as its number in the store's list of leases; 0 for none.
+    pub(crate) fn lease(&self) -> u32 {
+        u32::from_le_bytes(self.newest().lease)
     }
 
     /// True if the newest record is not a tombstone.
     pub(crate) fn is_live(&self) -> bool {
-        self.version > 0
+        !self.place().is_tombstone()
     }
 
     /// Create revision and version of the newest record; zeros for a tombstone.
-    pub(crate) fn generation(&self) -> (u64, u64) {
-        (self.create, self.version)
+    pub(crate) fn generation(&self) -> Generation {
+        match &self.0 {
+            Records::One { create, version, .. } => (*create, *version),
+            Records::Few { past, .. } => past.generation(),
+            Records::Many { past, .. } => past.generation,
+        }
     }
 
     /// Adds a put and returns its create revision and version.
     pub(crate) fn put(&mut self, place: Place, lease: u32, floor: i64) -> (u64, u64) {
-        let (create, version) =
-            if self.is_live() { (self.create, self.version + 1) } else { (place.main, 1) };
+        let (create, version) = match self.generation() {
+            (_, 0) => (place.main, 1),
+            (create, version) => (create, version + 1),
+        };
         self.add(place, create, version, lease, floor);
         (create, version)
     }
@@ -119,23 +138,35 @@ impl Entry {
     pub(crate) fn add(&mut self, place: Place, create: u64, version: u64, lease: u32, floor: i64) {
         let before = self.place();
         assert!(before < place, "record {place:?} is not newer than {before:?}");
-        if is_at_most(before.main, floor) {
-            self.older = None;
+        let newest = Newest::new(place, lease);
+        let generation = (create, version);
+        let is_base = is_at_most(before.main, floor);
+        if let Records::Many { newest: present, past } = &mut self.0
+            && !is_base
+        {
+            let past = Arc::make_mut(past);
+            past.push(before);
+            past.generation = generation;
+            *present = newest;
+            return;
         }
-        let older = self.older.get_or_insert_with(Arc::default);
-        Arc::make_mut(older).push(before);
-        let Place { main, sub_and_kind } = place;
-        let older = self.older.take();
-        *self = Self { create, version, main, sub_and_kind, lease, older };
+        let older = if is_base { Older::default() } else { self.older() };
+        let len = older.slices().map(|slice| slice.len()).sum::<usize>() + 1;
+        let places = older.iter().chain([before]);
+        self.0 = if len <= TAIL_MAX {
+            Records::Few { newest, past: Few::new(generation, places) }
+        } else {
+            Records::Many { newest, past: Arc::new(Many::new(generation, places)) }
+        };
     }
 
     /// The newest record with a revision of at most `revision`; it may be a tombstone.
     pub(crate) fn at(&self, revision: u64) -> Option<Version> {
-        if self.main <= revision {
-            let known = Some((self.create, self.version));
-            return Some(Version { place: self.place(), known });
+        let place = self.place();
+        if place.main <= revision {
+            return Some(Version { place, known: Some(self.generation()) });
         }
-        let place = self.older.as_ref()?.at(revision)?;
+        let place = self.older().at(revision)?;
         Some(Version { place, known: None })
     }
 
@@ -146,8 +177,8 @@ impl Entry {
 
     /// All records with a revision of at least `revision`, ascending.
     pub(crate) fn since(&self, revision: u64) -> impl Iterator<Item = Place> {
-        let older = self.older.iter().flat_map(move |older| older.since(revision));
-        older.chain((self.main >= revision).then(|| self.place()))
+        let newest = self.place();
+        self.older().since(revision).chain((newest.main >= revision).then_some(newest))
     }
 
     /// The record that compaction at `floor` keeps of those up to `floor`: the newest one, unless
@@ -159,104 +190,52 @@ impl Entry {
 
     /// True if [`Entry::trim`] would drop something.
     pub(crate) fn has_droppable(&self, floor: u64) -> bool {
-        let oldest = self.older.as_ref().and_then(|older| older.oldest());
-        let first = self.survivor(floor);
-        oldest.unwrap_or(self.place()).main <= floor
-            && first != Some(oldest.unwrap_or(self.place()))
+        let oldest = self.older().oldest().unwrap_or(self.place());
+        oldest.main <= floor && self.survivor(floor) != Some(oldest)
     }
 
     /// Drops the records that compaction at `floor` gives up. A key with none left is gone.
     pub(crate) fn trim(&mut self, floor: u64) -> Trimmed {
         let Some(base) = self.at(floor).map(|version| version.place) else { return Trimmed::Kept };
         let keep_base = self.survivor(floor).is_some();
+        let (newest, generation) = (self.newest(), self.generation());
         if base == self.place() {
-            self.older = None;
+            self.0 = one(newest, generation);
             return if keep_base { Trimmed::Kept } else { Trimmed::Gone };
         }
-        if let Some(older) = &self.older {
-            self.older = older.after(base, keep_base).map(Arc::new);
-        }
+        let kept = match &self.0 {
+            Records::One { .. } => return Trimmed::Kept,
+            Records::Few { past, .. } => {
+                let places = past.places();
+                let is_kept = |place: &Place| *place > base || (*place == base && keep_base);
+                let mut kept = places.iter().filter(is_kept).peekable();
+                kept.peek().is_some().then(|| few(newest, generation, kept))
+            }
+            Records::Many { past, .. } => {
+                let past = past.after(base, keep_base);
+                match past.len() {
+                    0 => None,
+                    1..=TAIL_MAX => Some(few(newest, generation, past.older().iter())),
+                    _ => Some(Records::Many { newest, past: Arc::new(past) }),
+                }
+            }
+        };
+        self.0 = kept.unwrap_or_else(|| one(newest, generation));
         Trimmed::Kept
     }
+}
+
+fn one(newest: Newest, (create, version): Generation) -> Records {
+    Records::One { newest, create, version }
+}
+
+fn few(newest: Newest, generation: Generation, places: impl Iterator<Item = Place>) -> Records {
+    Records::Few { newest, past: Few::new(generation, places) }
 }
 
 /// True if an unsigned revision is at or below a floor that may be -1.
 fn is_at_most(main: u64, floor: i64) -> bool {
     u64::try_from(floor).is_ok_and(|floor| main <= floor)
-}
-
-/// The older records of a key, ascending.
-#[derive(Clone, Debug, Default)]
-struct History {
-    /// Each at least twice as long as the next, unless both have reached [`RUN_MAX`].
-    runs: Vec<Arc<[Place]>>,
-    tail: Vec<Place>,
-    len: usize,
-}
-
-impl History {
-    fn push(&mut self, place: Place) {
-        let at = self.tail.len();
-        super::map::insert_tight(&mut self.tail, at, place);
-        self.len += 1;
-        if self.tail.len() >= TAIL_MAX {
-            self.seal_tail();
-        }
-    }
-
-    fn seal_tail(&mut self) {
-        let mut run: Vec<Place> = std::mem::take(&mut self.tail);
-        while let Some(last) = self.runs.last()
-            && last.len() < 2 * run.len()
-            && last.len() < RUN_MAX
-        {
-            let last = self.runs.pop().expect("looked at just now");
-            run.splice(0..0, last.iter().copied());
-        }
-        self.runs.push(run.into());
-    }
-
-    fn slices(&self) -> impl DoubleEndedIterator<Item = &[Place]> {
-        self.runs.iter().map(|run| &**run).chain([&*self.tail])
-    }
-
-    fn oldest(&self) -> Option<Place> {
-        self.slices().find_map(|slice| slice.first().copied())
-    }
-
-    fn at(&self, revision: u64) -> Option<Place> {
-        let slice = self
-            .slices()
-            .rev()
-            .find(|slice| slice.first().is_some_and(|first| first.main <= revision))?;
-        Some(slice[slice.partition_point(|place| place.main <= revision) - 1])
-    }
-
-    fn since(&self, revision: u64) -> impl Iterator<Item = Place> {
-        self.slices()
-            .filter(move |slice| slice.last().is_some_and(|last| last.main >= revision))
-            .flat_map(move |slice| {
-                let from = slice.partition_point(|place| place.main < revision);
-                slice[from..].iter().copied()
-            })
-    }
-
-    /// What follows `base`, with or without `base` itself; `None` if that is nothing.
-    fn after(&self, base: Place, keep_base: bool) -> Option<Self> {
-        let mut kept = Self::default();
-        let is_dropped = |place: &Place| *place < base || (*place == base && !keep_base);
-        for run in &self.runs {
-            let from = run.partition_point(is_dropped);
-            if from == 0 {
-                kept.runs.push(Arc::clone(run));
-            } else if from < run.len() {
-                kept.runs.push(run[from..].into());
-            }
-        }
-        kept.tail = self.tail[self.tail.partition_point(is_dropped)..].to_vec();
-        kept.len = kept.slices().map(<[Place]>::len).sum();
-        (kept.len > 0).then_some(kept)
-    }
 }
 
 #[cfg(test)]
@@ -273,8 +252,7 @@ mod tests {
 
     #[test]
     fn an_entry_stays_small() {
-        assert_eq!(size_of::<Entry>(), 40);
-        assert_eq!(size_of::<Place>(), 16);
+        assert_eq!(size_of::<Entry>(), 32);
     }
 
     #[test]
@@ -304,8 +282,8 @@ mod tests {
             let found: Vec<_> = entry.since(revision).map(|place| place.main).collect();
             assert_eq!(found.iter().collect::<Vec<_>>(), expected);
         }
-        let runs = entry.older.as_ref().unwrap().runs.len();
-        assert!(runs < 10, "{runs} runs");
+        let Records::Many { past, .. } = &entry.0 else { panic!("{entry:?}") };
+        assert!(past.runs() < 10, "{} runs", past.runs());
         assert_eq!(entry.weight(), Weight { live: 1, spare: mains.len() as u64 - 1 });
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::keys::Keys;
 
 /// Entries of a leaf at most.
-const LEAF_MAX: usize = 32;
+const LEAF_MAX: usize = 48;
 /// Bytes of keys in a leaf of several entries at most, so that long keys do not make copies dear.
 const LEAF_BYTES_MAX: usize = 8 * 1024;
 /// Children of an inner node at most.

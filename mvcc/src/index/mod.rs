@@ -6,6 +6,12 @@
 mod entry;
 mod keys;
 mod map;
+mod past;
+mod places;
 
-pub(crate) use entry::{Entry, Place, Trimmed, Version};
+#[cfg(test)]
+mod memory_tests;
+
+pub(crate) use entry::{Entry, Trimmed, Version};
 pub(crate) use map::{Map, Weigh, Weight};
+pub(crate) use places::Place;

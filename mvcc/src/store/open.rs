@@ -69,7 +69,7 @@ impl Store {
         let mut leases = read_leases(&tree, &mut numbers)?;
         let (keys, records) = read_keys(&tree, &leases, scheduled)?;
         for (key, entry) in keys.range(b"", None) {
-            if let Some(lease) = numbers.name(entry.lease) {
+            if let Some(lease) = numbers.name(entry.lease()) {
                 leases.attach(lease, key);
             }
         }
@@ -173,11 +173,7 @@ fn add(
         return Ok(());
     }
     let is_base = place.main as i64 <= floor;
-    let added = || {
-        let mut entry = Entry::new(place, head.create, head.version, lease);
-        entry.lease = if place.is_tombstone() { 0 } else { lease };
-        entry
-    };
+    let added = || Entry::new(place, head.create, head.version, lease);
     keys.modify(key, |entry| match entry {
         Some(entry) if is_base => {
             *entry = added();

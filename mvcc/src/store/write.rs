@@ -137,7 +137,7 @@ impl Store {
 
     /// The lease that a key is attached to; 0 for none.
     fn lease_of(&self, key: &[u8]) -> LeaseId {
-        let number = self.keys.get(key).map_or(0, |entry| entry.lease);
+        let number = self.keys.get(key).map_or(0, |entry| entry.lease());
         self.numbers.name(number).unwrap_or_default()
     }
 
@@ -153,7 +153,7 @@ impl Store {
         let number = if lease.0 == 0 { 0 } else { self.leases.number(lease) };
         let ((create, version), before) = self.keys.modify(key, |entry| match entry {
             Some(entry) => {
-                let before = entry.lease;
+                let before = entry.lease();
                 (None, (entry.put(place, number, floor), before))
             }
             None => (Some(Entry::new(place, place.main, 1, number)), ((place.main, 1), 0)),
@@ -184,7 +184,7 @@ impl Store {
         let floor = self.compaction.scheduled;
         let before = self.keys.modify(key, |entry| {
             let before = entry.map(|entry| {
-                let before = entry.lease;
+                let before = entry.lease();
                 entry.delete(place, floor);
                 before
             });

@@ -1,0 +1,67 @@
+//! What the index takes, counted by an allocator: the same in each run.
+
+use super::{Entry, Map, Place};
+
+const KEYS: u64 = 50_000;
+/// Bytes beyond its own that a key with one record may take, and that each further one may.
+const KEY_MAX: u64 = 64;
+const RECORD_MAX: u64 = 24;
+
+/// Different keys of 16 to 40 bytes, in no order.
+fn keys() -> Vec<Vec<u8>> {
+    let key = |number: u64| {
+        let mut key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes().to_vec();
+        key.resize(16 + (number % 25) as usize, b'k');
+        key
+    };
+    (0..KEYS).map(key).collect()
+}
+
+/// Bytes for all keys beyond their own, after `rounds` of puts of all of them.
+fn bytes(keys: &[Vec<u8>], rounds: u64) -> u64 {
+    let mut built = Map::<Entry>::default();
+    let seen = allocation_counter::measure(|| {
+        let mut main = 1;
+        for _ in 0..rounds {
+            for key in keys {
+                main += 1;
+                let place = Place::new(main, 0, false);
+                built.modify(key, |entry| match entry {
+                    Some(entry) => {
+                        entry.put(place, 7, -1);
+                        (None, ())
+                    }
+                    None => (Some(Entry::new(place, main, 1, 7)), ()),
+                });
+            }
+        }
+    });
+    built.assert_sound();
+    let own: usize = keys.iter().map(Vec::len).sum();
+    seen.bytes_current as u64 - own as u64
+}
+
+#[test]
+fn a_key_and_its_records_take_what_was_promised() {
+    let drawn = keys();
+    let mut sorted = drawn.clone();
+    sorted.sort();
+    let a_key = |bytes: u64| bytes as f64 / KEYS as f64;
+    for (order, keys) in [("in order", &sorted), ("at random", &drawn)] {
+        let one = bytes(keys, 1);
+        println!("{order}: {:.1} bytes a key", a_key(one));
+        assert!(one <= KEY_MAX * KEYS, "{order}: {:.1} bytes a key", a_key(one));
+        for further in [1, 2, 3, 4, 8, 16, 40] {
+            let all = bytes(keys, 1 + further);
+            let each = a_key(all - one) / further as f64;
+            println!("{order}: {each:.1} bytes for each of {further} further records");
+            // The first two bring what all share, for which the key's own promise has room.
+            let promised = match further {
+                1 => continue,
+                2 => (KEY_MAX + RECORD_MAX * further) * KEYS,
+                _ => one + RECORD_MAX * further * KEYS,
+            };
+            assert!(all <= promised, "{order}: {each:.1} bytes for each of {further} records");
+        }
+    }
+}
