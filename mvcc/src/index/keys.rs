@@ -23,6 +23,11 @@ impl Clone for Keys {
     }
 }
 
+/// Bytes at the front in which both agree.
+pub(super) fn common_len(left: &[u8], right: &[u8]) -> usize {
+    left.iter().zip(right).take_while(|(l, r)| l == r).count()
+}
+
 impl Keys {
     pub(super) fn len(&self) -> usize {
         self.ends.len()

@@ -122,3 +122,17 @@ fn a_walk_for_what_is_spare_skips_the_rest() {
     });
     assert_eq!(visited, 0);
 }
+
+#[test]
+fn a_walk_for_what_is_live_passes_over_the_rest() {
+    let mut map = Map::default();
+    for number in 0..5_000u64 {
+        map.insert(&number.to_be_bytes(), Number(if number == 4_000 { 1 } else { 2 }));
+    }
+    let key = 4_000u64.to_be_bytes();
+    let seen: Vec<_> = map.range_live(b"", None).map(|(key, _)| key.to_vec()).collect();
+    assert!(seen.contains(&key.to_vec()) && seen.len() <= 2 * LEAF_MAX, "{} seen", seen.len());
+    let end = 3_000u64.to_be_bytes();
+    assert!(map.range_live(b"", Some(&end)).count() <= LEAF_MAX);
+    assert_eq!(map.range(b"", Some(&end)).count(), 3_000);
+}

@@ -30,7 +30,7 @@ pub use tables::OWNER_TABLES;
 
 use crate::error::{Fatal, Rejected};
 use crate::events::{Batch, Change};
-use crate::index::{Entry, Map};
+use crate::index::{Entry, Map, Recent};
 use crate::key_value::Revision;
 use crate::leases::{Leases, Numbers};
 use crate::record::Records;
@@ -43,6 +43,7 @@ use compact::Compaction;
 pub struct Store {
     tree: revd_btree::Tree,
     keys: Map<Entry>,
+    recent: Recent,
     leases: Leases,
     numbers: Numbers,
     revision: i64,
@@ -141,6 +142,7 @@ impl Store {
         }
         let snapshot = Snapshot {
             keys: self.keys.clone(),
+            recent: self.recent.clone(),
             leases: self.leases.clone(),
             revision: self.revision,
             compacted: self.compaction.scheduled,
@@ -203,7 +205,7 @@ impl Store {
     /// The writer's own state, unpublished writes included.
     fn reading(&self) -> Reading<'_> {
         let records = Records::new(self.view.pin(), &self.pending);
-        Reading::new(&self.keys, records, self.revision)
+        Reading::new(&self.keys, &self.recent, records, self.revision)
     }
 
     /// Runs a write; whatever fails in it poisons the store, unless it was a full disk before

@@ -1,8 +1,8 @@
 //! Making and opening a store.
 //!
 //! The index is not stored: it follows from the heads of all records, read in the order in which
-//! they were written. Records that a compaction has given up but no sweep has come to are dropped
-//! on the way, so that the index starts out compacted.
+//! they were written, which leaves large values alone. Records that a compaction has given up but
+//! no sweep has come to are dropped on the way, so that the index starts out compacted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::tables::{FINISHED_ROW, FORMAT, FORMAT_ROW, LEASES, META, SCHEDULED_RO
 use super::{Store, lease};
 use crate::Options;
 use crate::error::{Fatal, OpenError};
-use crate::index::{Entry, Map, Place};
+use crate::index::{Entry, Loading, Map, Recent, Written};
 use crate::key_value::LeaseId;
 use crate::leases::{Lease, Leases, Numbers};
-use crate::record::{self, Head};
+use crate::record::{self, Head, Name};
 use crate::view::{Snapshot, View};
 use crate::watch::Hub;
 
@@ -68,7 +68,8 @@ impl Store {
         let mut numbers = Numbers::default();
         let mut leases = read_leases(&tree, &mut numbers)?;
         let (keys, records) = read_keys(&tree, &leases, scheduled)?;
-        for (key, entry) in keys.range(b"", None) {
+        let is_leased = |(_, entry): &(&[u8], &Entry)| entry.lease() > 0;
+        for (key, entry) in keys.range(b"", None).filter(is_leased) {
             if let Some(lease) = numbers.name(entry.lease()) {
                 leases.attach(lease, key);
             }
@@ -76,7 +77,8 @@ impl Store {
         // The newest records may have been compacted away; the revision never goes back (1.13).
         let last = tree.last_key().map_or(0, |key| key.main as i64);
         let revision = last.max(1).max(scheduled).max(finished);
-        let snapshot = Snapshot { keys, leases, revision, compacted: scheduled };
+        let recent = Recent::since(revision);
+        let snapshot = Snapshot { keys, recent, leases, revision, compacted: scheduled };
         let compaction = Compaction::resume(scheduled, finished);
         let store = Self::assemble(tree, snapshot, numbers, compaction, options);
         Ok((store, Opened { fell_back: opened.fell_back, records }))
@@ -93,6 +95,7 @@ impl Store {
         Self {
             tree,
             keys: snapshot.keys,
+            recent: snapshot.recent,
             leases: snapshot.leases,
             numbers,
             revision: snapshot.revision,
@@ -145,45 +148,21 @@ fn read_leases(tree: &Tree, numbers: &mut Numbers) -> Result<Leases, Fatal> {
 
 /// Rebuilds the index, and counts the records read.
 fn read_keys(tree: &Tree, leases: &Leases, floor: i64) -> Result<(Map<Entry>, u64), Fatal> {
-    let mut keys = Map::default();
+    let mut loading = Loading::new(floor);
     let mut records = 0;
     let reader = tree.reader();
     let pin = reader.pin();
     for stored in pin.history(Key { main: 0, sub: 0, kind: 0 }) {
         let stored = stored?;
         let place = record::place(stored.key)?;
-        let head = record::decode_head(place, stored.head)?;
-        let key = record::user_key(&stored)?;
-        add(&mut keys, key, place, &head, leases.number(LeaseId(head.lease)), floor)?;
+        let Head { name, create, version, lease } = record::decode_head(place, stored.head)?;
+        let key = match name {
+            Name::InHead(key) => key,
+            Name::InValue(_) => record::key_and_value(&stored, name)?.0,
+        };
+        let lease = if lease == 0 { 0 } else { leases.number(LeaseId(lease)) };
+        loading.add(key, Written { place, create, version, lease });
         records += 1;
     }
-    Ok((keys, records))
-}
-
-fn add(
-    keys: &mut Map<Entry>,
-    key: &[u8],
-    place: Place,
-    head: &Head<'_>,
-    lease: u32,
-    floor: i64,
-) -> Result<(), Fatal> {
-    if place.is_tombstone() && (place.main as i64) < floor {
-        keys.remove(key);
-        return Ok(());
-    }
-    let is_base = place.main as i64 <= floor;
-    let added = || Entry::new(place, head.create, head.version, lease);
-    keys.modify(key, |entry| match entry {
-        Some(entry) if is_base => {
-            *entry = added();
-            (None, ())
-        }
-        Some(entry) => {
-            entry.add(place, head.create, head.version, lease, floor);
-            (None, ())
-        }
-        None => (Some(added()), ()),
-    });
-    Ok(())
+    Ok((loading.finish(), records))
 }

@@ -80,8 +80,8 @@ impl Store {
     /// 4.11).
     fn run_range(&self, writing: &Writing, range: &Range) -> Result<Ranged, Fatal> {
         let newest = writing.revision().0;
-        let Reading { keys, records, .. } = self.reading();
-        Reading::new(keys, records, newest).range(range, view::revision_of(range, newest))
+        let Reading { keys, recent, records, .. } = self.reading();
+        Reading::new(keys, recent, records, newest).range(range, view::revision_of(range, newest))
     }
 }
 

@@ -151,6 +151,7 @@ impl Store {
         let place = writing.next(false);
         let floor = self.compaction.scheduled;
         let number = if lease.0 == 0 { 0 } else { self.leases.number(lease) };
+        let live = self.keys.weight().live;
         let ((create, version), before) = self.keys.modify(key, |entry| match entry {
             Some(entry) => {
                 let before = entry.lease();
@@ -158,6 +159,9 @@ impl Store {
             }
             None => (Some(Entry::new(place, place.main, 1, number)), ((place.main, 1), 0)),
         });
+        if self.keys.weight().live > live {
+            self.recent.push(place.main, key, 1);
+        }
         if before != number {
             self.detach(before, key);
             if number != 0 {
@@ -182,6 +186,7 @@ impl Store {
     ) -> Result<(), Fatal> {
         let place = writing.next(true);
         let floor = self.compaction.scheduled;
+        let live = self.keys.weight().live;
         let before = self.keys.modify(key, |entry| {
             let before = entry.map(|entry| {
                 let before = entry.lease();
@@ -190,6 +195,9 @@ impl Store {
             });
             (None, before.unwrap_or(0))
         });
+        if self.keys.weight().live < live {
+            self.recent.push(place.main, key, -1);
+        }
         self.detach(before, key);
         let kv = KeyValue { key: key.clone(), mod_revision: writing.main, ..KeyValue::default() };
         self.append(place, kv)

@@ -26,7 +26,7 @@ pub(crate) use txn::{Branch, branch, check_ranges, revision_of};
 
 use crate::answer::{Ranged, TxnDone};
 use crate::error::{Fatal, ReadError, Rejected};
-use crate::index::{Entry, Map};
+use crate::index::{Entry, Map, Recent};
 use crate::key_value::{LeaseId, Revision};
 use crate::leases::{Lease, Leases};
 use crate::record::Records;
@@ -36,6 +36,8 @@ use crate::request::{Range, Txn};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) keys: Map<Entry>,
+    /// Belongs to `keys`.
+    pub(crate) recent: Recent,
     pub(crate) leases: Leases,
     /// At least 1.
     pub(crate) revision: i64,
@@ -126,6 +128,27 @@ impl View {
         self.complete(done.map_err(|fatal| self.explain(fatal, at)))
     }
 
+    /// Reads the beginning of a range: as [`View::range`], but ends early once the records found
+    /// take `bytes_max` encoded, though not before the first. Then `more` is set. The keys are
+    /// counted only if `is_counted`, else `count` is zero: of the pieces of one range at one
+    /// revision, one needs to know.
+    ///
+    /// An order other than by rising key is not for pieces; it goes by what the limit lets through.
+    ///
+    /// # Errors
+    /// As [`View::range`].
+    pub fn piece(
+        &self,
+        range: &Range,
+        bytes_max: usize,
+        is_counted: bool,
+    ) -> Result<Ranged, ReadError> {
+        let (snapshot, pin) = self.pinned();
+        let at = snapshot.resolve(range.revision)?;
+        let done = self.reading(&snapshot, pin).piece(range, at, bytes_max, is_counted);
+        self.complete(done.map_err(|fatal| self.explain(fatal, at)))
+    }
+
     /// Runs a transaction that only reads ([`Txn::is_read_only`]), all of it in one state.
     ///
     /// # Errors
@@ -164,7 +187,8 @@ impl View {
     }
 
     fn reading<'a>(&'a self, snapshot: &'a Snapshot, pin: Pin<'a>) -> Reading<'a> {
-        let reading = Reading::new(&snapshot.keys, Records::new(pin, &[]), snapshot.revision);
+        let Snapshot { keys, recent, revision, .. } = snapshot;
+        let reading = Reading::new(keys, recent, Records::new(pin, &[]), *revision);
         Reading { abandoned: self.abandoned.as_deref(), ..reading }
     }
 

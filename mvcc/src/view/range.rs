@@ -3,6 +3,10 @@
 //! The index alone answers counts, existence, mod revisions, and (of newest records) create
 //! revisions and versions. A record's head is read only where an older record's create revision or
 //! version is asked for, its value only to be returned or sorted by.
+//!
+//! A range costs what it returns, and what is dead or newer in between, wherever the keys can be
+//! counted without a walk: at the newest revision, and at recent ones. An order of its own with a
+//! limit looks at the whole range, but holds no more than twice the limit of it.
 
 use std::cmp::Ordering;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,14 +16,19 @@ use bytes::Bytes;
 use crate::answer::Ranged;
 use crate::encode::{encode_range_element, key_value_len, varint_len};
 use crate::error::Fatal;
-use crate::index::{Entry, Map, Version};
+use crate::index::{Entry, Map, Recent, Version};
 use crate::key_value::{KeyValueRef, Revision};
 use crate::record::Records;
 use crate::request::{Range, SortOrder, SortTarget};
 
+/// Records up to which an ordered range does not bother to drop what it will not return.
+const FOUND_MIN: usize = 1024;
+
 /// A state of the key space that is being read: a published one, or the writer's own.
 pub(crate) struct Reading<'a> {
     pub(crate) keys: &'a Map<Entry>,
+    /// Belongs to `keys`.
+    pub(crate) recent: &'a Recent,
     pub(crate) records: Records<'a>,
     /// The newest revision in `keys`, and what answers say in their header.
     pub(crate) revision: i64,
@@ -32,6 +41,8 @@ pub(crate) struct Reading<'a> {
 struct Found<'a> {
     key: &'a [u8],
     version: Version,
+    /// Known only if it is what to sort by.
+    value: &'a [u8],
 }
 
 /// Whether the walk goes on.
@@ -49,21 +60,43 @@ struct Walked<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(crate) fn new(keys: &'a Map<Entry>, records: Records<'a>, revision: i64) -> Self {
-        Self { keys, records, revision, abandoned: None }
+    pub(crate) fn new(
+        keys: &'a Map<Entry>,
+        recent: &'a Recent,
+        records: Records<'a>,
+        revision: i64,
+    ) -> Self {
+        Self { keys, recent, records, revision, abandoned: None }
     }
 
     /// Answers `range` at revision `at`, which exists and is not compacted.
     pub(crate) fn range(&self, range: &Range, at: u64) -> Result<Ranged, Fatal> {
         let revision = Revision(self.revision);
         if range.count_only {
-            let count = self.count(range, at)?;
+            let count = self.counted(range, at)?;
             return Ok(Ranged { count, revision, ..Ranged::default() });
         }
-        let is_newest = self.is_newest(at);
-        let Walked { found, visible } = self.walk(range, at, cap(range), is_newest)?;
-        let count = if is_newest { self.count(range, at)? } else { visible as i64 };
-        let (kvs, returned, more) = self.collect(range, found)?;
+        let count = self.count(range, at);
+        let Walked { found, visible } = self.walk(range, at, count.is_some())?;
+        let (kvs, returned, more) = self.collect(range, found, usize::MAX)?;
+        Ok(Ranged { kvs, returned, more, count: count.unwrap_or(visible as i64), revision })
+    }
+
+    /// Answers the beginning of `range`; see [`View::piece`](crate::View::piece).
+    pub(crate) fn piece(
+        &self,
+        range: &Range,
+        at: u64,
+        bytes_max: usize,
+        is_counted: bool,
+    ) -> Result<Ranged, Fatal> {
+        let revision = Revision(self.revision);
+        let count = if is_counted { self.counted(range, at)? } else { 0 };
+        if range.count_only {
+            return Ok(Ranged { count, revision, ..Ranged::default() });
+        }
+        let Walked { found, .. } = self.walk(range, at, true)?;
+        let (kvs, returned, more) = self.collect(range, found, bytes_max)?;
         Ok(Ranged { kvs, returned, more, count, revision })
     }
 
@@ -92,7 +125,12 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         let end = interval.end().map(|_| &range.range_end[..]);
-        for (key, entry) in self.keys.range(&range.key, end) {
+        let entries = if self.is_newest(at) {
+            self.keys.range_live(&range.key, end)
+        } else {
+            self.keys.range(&range.key, end)
+        };
+        for (key, entry) in entries {
             if self.is_abandoned() {
                 break;
             }
@@ -113,15 +151,26 @@ impl<'a> Reading<'a> {
         at as i64 >= self.revision
     }
 
-    fn count(&self, range: &Range, at: u64) -> Result<i64, Fatal> {
+    /// Keys in the range, if they can be counted without a walk: now, less what was gained since.
+    fn count(&self, range: &Range, at: u64) -> Option<i64> {
         let interval = range.interval();
-        if self.is_newest(at) && !interval.is_single() {
-            if interval.is_empty() {
-                return Ok(0);
-            }
-            let end = interval.end().map(|end| &end[..]);
-            return Ok(self.keys.count(&range.key, end) as i64);
+        if interval.is_single() {
+            return None;
         }
+        if interval.is_empty() {
+            return Some(0);
+        }
+        let end = interval.end().map(|end| &end[..]);
+        let growth =
+            if self.is_newest(at) { 0 } else { self.recent.growth(at, &range.key, end)? };
+        Some(self.keys.count(&range.key, end) as i64 - growth)
+    }
+
+    fn counted(&self, range: &Range, at: u64) -> Result<i64, Fatal> {
+        self.count(range, at).map_or_else(|| self.count_by_walk(range, at), Ok)
+    }
+
+    fn count_by_walk(&self, range: &Range, at: u64) -> Result<i64, Fatal> {
         let mut count = 0;
         self.visit(range, at, &mut |_, _| {
             count += 1;
@@ -130,20 +179,19 @@ impl<'a> Reading<'a> {
         Ok(count)
     }
 
-    /// Finds what passes the filters, in key order, at most `cap` records of it.
+    /// Finds what passes the filters and may be returned, in key order. Unless the keys are counted
+    /// already, it walks to the end.
     fn walk<'s>(
         &'s self,
         range: &'s Range,
         at: u64,
-        cap: usize,
-        is_newest: bool,
+        is_counted: bool,
     ) -> Result<Walked<'s>, Fatal> {
         let mut walked = Walked { found: Vec::new(), visible: 0 };
+        let cap = cap(range);
         self.visit(range, at, &mut |key, version| {
-            let walk = self.step(range, cap, &mut walked, Found { key, version })?;
-            // At the newest revision the index counts; at an older one, only a walk to the end
-            // does.
-            Ok(walk == Walk::On || !is_newest)
+            let walk = self.step(range, cap, &mut walked, Found { key, version, value: &[] })?;
+            Ok(walk == Walk::On || !is_counted)
         })?;
         Ok(walked)
     }
@@ -165,7 +213,11 @@ impl<'a> Reading<'a> {
             found.version.known = Some(self.generation(found)?);
         }
         if passes(range, found.version) {
+            if range.sort_target == SortTarget::Value {
+                found.value = self.records.load(found.key, found.version.place)?.value;
+            }
             walked.found.push(found);
+            shorten(range, &mut walked.found);
         }
         Ok(if walked.found.len() >= cap { Walk::Stop } else { Walk::On })
     }
@@ -179,60 +231,78 @@ impl<'a> Reading<'a> {
         Ok((meta.create, meta.version))
     }
 
-    /// Orders, cuts to the limit and encodes.
+    /// Orders, cuts to the limit and to `bytes_max`, and encodes. One record is never too long.
     fn collect(
         &self,
         range: &Range,
         mut found: Vec<Found<'_>>,
+        bytes_max: usize,
     ) -> Result<(Bytes, usize, bool), Fatal> {
-        let limit = limit(range);
-        let more = found.len() > limit;
-        if range.sort_target == SortTarget::Value {
-            let mut records = self.load_all(&found)?;
-            sort(&mut records, range.sort_order, |a, b| a.value.cmp(b.value));
-            records.truncate(limit);
-            if range.keys_only {
-                records.iter_mut().for_each(|kv| kv.value = &[]);
-            }
-            return Ok((self.encode_all(&records), records.len(), more));
-        }
         order(range, &mut found);
-        found.truncate(limit);
-        let records = if range.keys_only { bare(&found) } else { self.load_all(&found)? };
-        Ok((self.encode_all(&records), records.len(), more))
-    }
-
-    fn load_all<'s>(&'s self, found: &[Found<'_>]) -> Result<Vec<KeyValueRef<'s>>, Fatal> {
-        let found = found.iter().take_while(|_| !self.is_abandoned());
-        found.map(|found| self.records.load(found.key, found.version.place)).collect()
-    }
-
-    fn encode_all(&self, records: &[KeyValueRef<'_>]) -> Bytes {
-        let len = |kv: &KeyValueRef<'_>| {
-            let len = key_value_len(*kv);
-            1 + varint_len(len as u64) + len
-        };
-        let mut out = Vec::with_capacity(records.iter().map(len).sum());
+        let mut more = found.len() > limit(range);
+        found.truncate(limit(range));
+        let mut records = Vec::with_capacity(found.len());
+        let mut bytes = 0;
+        for found in &found {
+            if self.is_abandoned() {
+                break;
+            }
+            let kv = self.returned(range, found)?;
+            let len = key_value_len(kv);
+            let after = bytes + 1 + varint_len(len as u64) + len;
+            if after > bytes_max && !records.is_empty() {
+                more = true;
+                break;
+            }
+            bytes = after;
+            records.push(kv);
+        }
+        let mut out = Vec::with_capacity(bytes);
         for kv in records.iter().take_while(|_| !self.is_abandoned()) {
             encode_range_element(*kv, &mut out);
         }
-        out.into()
+        Ok((out.into(), records.len(), more))
+    }
+
+    fn returned<'s>(&'s self, range: &Range, found: &Found<'s>) -> Result<KeyValueRef<'s>, Fatal> {
+        if range.sort_target == SortTarget::Value && range.keys_only {
+            let kv = self.records.load(found.key, found.version.place)?;
+            return Ok(KeyValueRef { value: &[], ..kv });
+        }
+        if range.keys_only {
+            return Ok(bare(found));
+        }
+        self.records.load(found.key, found.version.place)
     }
 }
 
-/// Records as the index knows them, without value and lease (rule 2.13).
-fn bare<'s>(found: &[Found<'s>]) -> Vec<KeyValueRef<'s>> {
-    let bare = |found: &Found<'s>| {
-        let (create, version) = found.version.known.expect("filled in by the walk for keys_only");
-        KeyValueRef {
-            key: found.key,
-            create_revision: create as i64,
-            mod_revision: found.version.place.main as i64,
-            version: version as i64,
-            ..KeyValueRef::default()
+/// A record as the index knows it, without value and lease (rule 2.13).
+fn bare<'s>(found: &Found<'s>) -> KeyValueRef<'s> {
+    let (create, version) = found.version.known.expect("filled in by the walk for keys_only");
+    KeyValueRef {
+        key: found.key,
+        create_revision: create as i64,
+        mod_revision: found.version.place.main as i64,
+        version: version as i64,
+        ..KeyValueRef::default()
+    }
+}
+
+/// Drops what the limit will not let through from an ordered range that has found twice as much.
+fn shorten(range: &Range, found: &mut Vec<Found<'_>>) {
+    let kept = limit(range).saturating_add(1);
+    if cap(range) == usize::MAX && found.len() >= kept.saturating_mul(2).max(FOUND_MIN) {
+        order(range, found);
+        found.truncate(kept);
+        // Those that follow come behind their equals, as they do in key order.
+        if is_by_falling_key(range) {
+            found.reverse();
         }
-    };
-    found.iter().map(bare).collect()
+    }
+}
+
+fn is_by_falling_key(range: &Range) -> bool {
+    range.sort_target == SortTarget::Key && range.sort_order == SortOrder::Descend
 }
 
 fn limit(range: &Range) -> usize {
@@ -260,11 +330,11 @@ fn passes(range: &Range, version: Version) -> bool {
         && (range.max_create_revision == 0 || created <= range.max_create_revision)
 }
 
-/// Orders by anything but the value. Records come in key order, which is kept among equals.
+/// Records come in key order, which is kept among equals.
 fn order(range: &Range, found: &mut [Found<'_>]) {
     let generation = |found: &Found<'_>| found.version.known.unwrap_or_default();
     match range.sort_target {
-        SortTarget::Key if range.sort_order == SortOrder::Descend => found.reverse(),
+        SortTarget::Key if is_by_falling_key(range) => found.reverse(),
         SortTarget::Version => {
             sort(found, range.sort_order, |a, b| generation(a).1.cmp(&generation(b).1));
         }
@@ -275,7 +345,8 @@ fn order(range: &Range, found: &mut [Found<'_>]) {
             let main = |found: &Found<'_>| found.version.place.main;
             sort(found, range.sort_order, |a, b| main(a).cmp(&main(b)));
         }
-        _ => {}
+        SortTarget::Value => sort(found, range.sort_order, |a, b| a.value.cmp(b.value)),
+        SortTarget::Key | SortTarget::Unknown(_) => {}
     }
 }
 
@@ -288,41 +359,5 @@ fn sort<T>(items: &mut [T], order: SortOrder, mut compare: impl FnMut(&T, &T) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use revd_disk::Sim;
-
-    use super::*;
-    use crate::{Options, Put, Store};
-
-    #[test]
-    fn rule_2_26_an_abandoned_read_stops_where_it_is() {
-        let mut options = Options::new([3; 16]);
-        options.map_bytes = 1 << 30;
-        let path = Path::new("tree");
-        let mut store = Store::create(Arc::new(Sim::new(1)), path, options, b"").unwrap();
-        for n in 0..100 {
-            let put = Put { key: format!("k{n:02}").into(), ..Put::default() };
-            store.put(&put).unwrap().unwrap();
-        }
-        store.publish();
-        let view = store.view();
-        let (snapshot, pin) = view.pinned();
-        let abandoned = AtomicBool::new(false);
-        let reading = Reading {
-            abandoned: Some(&abandoned),
-            ..Reading::new(&snapshot.keys, Records::new(pin, &[]), snapshot.revision)
-        };
-        let all = Range { key: "k".into(), range_end: "l".into(), ..Range::default() };
-        let mut seen = 0;
-        let visited = reading.visit(&all, 101, &mut |_, _| {
-            seen += 1;
-            abandoned.store(seen == 10, Relaxed);
-            Ok(true)
-        });
-        visited.unwrap();
-        assert_eq!(seen, 10);
-    }
-}
+#[path = "range_tests.rs"]
+mod tests;
