@@ -2,7 +2,8 @@
 //!
 //! All pieces show one revision, pinned by the first, and each is a fresh read: nothing of the
 //! store is held while a slow client takes its time, so a compaction may pass the revision, and
-//! then the stream ends with "compacted". The pieces grow and shrink with their encoded size.
+//! then the stream ends with "compacted". The pieces grow and shrink with their encoded size, and
+//! none takes more than four of the largest requests, or one record.
 //!
 //! Pieces follow one another in key order, whatever target an unordered request names: sorting
 //! inside a piece, as etcd does, would lose and repeat keys.
@@ -65,8 +66,8 @@ struct Reader {
     range: Range,
     /// Keys still wanted, if the client set a limit.
     wanted: Option<i64>,
-    /// Keys sent so far.
-    sent: i64,
+    /// Keys in the whole range; known from the first piece on, since the revision is pinned.
+    count: Option<i64>,
     /// The store's revision at the first read.
     revision: i64,
     size: PieceSize,
@@ -78,7 +79,7 @@ impl Reader {
         range.sort_target = SortTarget::Key;
         let wanted = (range.limit > 0).then_some(range.limit);
         let size = PieceSize::new(handle.config().max_request_bytes as usize);
-        Self { handle, header, range, wanted, sent: 0, revision: 0, size }
+        Self { handle, header, range, wanted, count: None, revision: 0, size }
     }
 
     async fn run(mut self, pieces: &mpsc::Sender<Piece>) {
@@ -96,8 +97,11 @@ impl Reader {
 
     fn next(&mut self) -> Result<(pb::RangeStreamResponse, bool), Status> {
         self.range.limit = self.wanted.map_or(self.size.keys, |n| n.min(self.size.keys));
-        let done = self.handle.view().range(&self.range).map_err(errors::read_failed)?;
-        if self.sent == 0 {
+        let is_first = self.count.is_none();
+        let piece = self.handle.view().piece(&self.range, self.size.bytes_max(), is_first);
+        let done = piece.map_err(errors::read_failed)?;
+        let count = *self.count.get_or_insert(done.count);
+        if is_first {
             self.revision = done.revision.0;
             // From now on all pieces show this revision.
             if self.range.revision <= 0 {
@@ -105,9 +109,6 @@ impl Reader {
             }
         }
         let returned = done.returned as i64;
-        // What is left from this piece's first key on, and what was sent before it.
-        let count = self.sent + done.count;
-        self.sent += returned;
         self.wanted = self.wanted.map(|n| n - returned);
         let is_last = !done.more || self.wanted == Some(0);
         let kvs = pb::Kvs::from_encoded(done.kvs);
@@ -143,6 +144,12 @@ struct PieceSize {
 }
 
 impl PieceSize {
+    /// Bytes at which a piece ends whatever its keys, so that large values behind small ones do not
+    /// make a piece of gigabytes.
+    const fn bytes_max(&self) -> usize {
+        self.max_request_bytes.saturating_mul(4)
+    }
+
     const fn new(max_request_bytes: usize) -> Self {
         Self { keys: FIRST_KEYS, max_request_bytes }
     }
