@@ -1,9 +1,10 @@
 //! Building the index from records in the order in which they were written.
 //!
-//! Keys written at random would visit the map at random, and a big map is in no cache: that took
-//! three microseconds a key. So records are taken in batches, each batch is sorted by key, and the
-//! map is walked in order, which takes a fifth of that at a million keys. A batch grows with the
-//! map, so that there are always several keys to a leaf, up to a bound.
+//! Keys written at random would visit the map at random, and a big map is in no cache. So records
+//! are taken in batches, each batch is sorted by key, and the map is walked in order. With all else
+//! that opening does, a record then takes 0.7 microseconds among one million keys, and 0.9 among
+//! ten; 0.3 if the keys were written in order. A batch grows with the map, so that there are always
+//! several keys to a leaf, up to a bound.
 
 use super::entry::Entry;
 use super::keys::common_len;

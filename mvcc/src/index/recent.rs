@@ -7,9 +7,9 @@
 //! after it, and a look at each event of the tail and of the block that the revision falls into.
 //!
 //! A persistent tree for each of some recent revisions would answer in one logarithm, but holds a
-//! copy of nearly each leaf that was written since: thirty megabytes for ten thousand writes spread
-//! over a big map, where their events take half of one, and none at all for writes to keys that
-//! stay.
+//! copy of nearly each leaf that was written since: by estimate thirty megabytes for ten thousand
+//! writes spread over a big map, where their events take half of one, and writes to keys that stay
+//! have none.
 //!
 //! Both bounds, in events and in bytes, drop the oldest block; then revisions before its end are
 //! counted by a walk, as those from before the store was opened are.
