@@ -21,9 +21,6 @@ const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted"
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 
-/// Reads of history in one poll before the reader's thread is given back.
-const POLL_CHUNKS: usize = 4;
-
 /// Responses taken from the queue between two reads of history, if as many are there. Marks do not
 /// count, so that watchers that fell behind together are read for together.
 const QUEUE_TURN: usize = 128;
@@ -175,24 +172,26 @@ impl WatchStream {
     }
 
     /// The next response. Without one, `waker` is kept, in place of an earlier one, and woken when
-    /// there may be one. Reads history for watchers that are behind, a bounded piece at a time.
+    /// there may be one. Reads history for watchers that are behind, one bounded piece in a poll:
+    /// so the streams that are behind take turns on a thread that polls many, and neither they nor
+    /// one of them can keep the others from what is live.
     ///
     /// # Errors
     /// Storage failed while history or a previous record was read. Events may be missing after it:
     /// the stream has to be dropped.
     pub fn poll_next(&self, waker: &Waker) -> Poll<Result<WatchResponse, Fatal>> {
         let mut reader = self.reader.lock();
-        let mut chunks = 0;
+        let mut has_read = false;
         loop {
             if let Some(response) = self.take_ready(&mut reader) {
                 return Poll::Ready(Ok(response));
             }
             if reader.is_history_due() {
-                if chunks == POLL_CHUNKS {
+                if has_read {
                     waker.wake_by_ref();
                     return Poll::Pending;
                 }
-                chunks += 1;
+                has_read = true;
                 if let Err(fatal) = self.catch_up(&mut reader) {
                     return Poll::Ready(Err(fatal));
                 }

@@ -1,9 +1,11 @@
 //! Watchers with random ranges and beginnings that are read at random moments.
 
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Wake, Waker};
 
 use bytes::Bytes;
-use revd_mvcc::{Hub, Interval, KeyValue, Watch, WatchOptions, WatchStream};
+use revd_mvcc::{Hub, Interval, KeyValue, Watch, WatchOptions, WatchResponse, WatchStream};
 
 use crate::model::Model;
 use crate::random::Random;
@@ -25,6 +27,16 @@ struct Seen {
     /// `None` for a deletion.
     put: Option<KeyValue>,
     previous: Option<KeyValue>,
+}
+
+/// Whether a stream has woken its task.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Watching {
@@ -49,8 +61,7 @@ impl Watching {
     /// Takes what there is, or some of it. False once the watcher has ended.
     pub(crate) fn read(&mut self, published: &Model, at_most: usize) -> bool {
         for _ in 0..at_most {
-            let Poll::Ready(response) = self.stream.poll_next(Waker::noop()) else { break };
-            let response = response.unwrap();
+            let Some(response) = self.next() else { break };
             if response.canceled {
                 if response.compact_revision != 0 {
                     assert!(response.compact_revision <= published.floor);
@@ -65,6 +76,19 @@ impl Watching {
             }
         }
         true
+    }
+
+    /// The next response; a stream that wakes itself is still looking for one.
+    fn next(&self) -> Option<WatchResponse> {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        loop {
+            match self.stream.poll_next(&waker) {
+                Poll::Ready(response) => return Some(response.unwrap()),
+                Poll::Pending if woken.0.swap(false, Ordering::Relaxed) => {}
+                Poll::Pending => return None,
+            }
+        }
     }
 
     /// Compares with the model: all that happened since, or a beginning of it.
