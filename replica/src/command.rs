@@ -48,6 +48,14 @@ pub enum Command {
         /// The term of the leader whose clock ran out.
         term: u64,
     },
+    /// Note how long leases had left, for the next leader. Does nothing unless it is applied in
+    /// the term of the leader that says so.
+    LeaseCheckpoint {
+        /// Leases with the seconds that they had left; 0 for all that was granted.
+        remaining: Vec<(i64, i64)>,
+        /// The term of the leader.
+        term: u64,
+    },
     /// Ask for, raise or clear alarms.
     Alarm {
         /// What to do.

@@ -48,6 +48,8 @@ pub enum Kind {
     Attributes = 9,
     /// [`Command::ClusterVersion`]; payload {1: version}.
     ClusterVersion = 10,
+    /// [`Command::LeaseCheckpoint`]; payload {repeated 1: {1: id, 2: remaining}, 2: term}.
+    LeaseCheckpoint = 11,
 }
 
 /// Who asked for a command; checked again when it is applied.
@@ -102,6 +104,22 @@ struct ExpirePayload {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct CheckpointPayload {
+    #[prost(message, repeated, tag = "1")]
+    leases: Vec<RemainingPayload>,
+    #[prost(uint64, tag = "2")]
+    term: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RemainingPayload {
+    #[prost(int64, tag = "1")]
+    id: i64,
+    #[prost(int64, tag = "2")]
+    remaining: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct VersionPayload {
     #[prost(string, tag = "1")]
     version: String,
@@ -128,6 +146,12 @@ pub fn encode(command: &Command, request: RequestId, author: &Author) -> Bytes {
         }
         &Command::LeaseExpire { id, term } => {
             message(Kind::LeaseExpire, request, author, &ExpirePayload { id, term })
+        }
+        Command::LeaseCheckpoint { remaining, term } => {
+            let leases =
+                remaining.iter().map(|&(id, remaining)| RemainingPayload { id, remaining });
+            let payload = CheckpointPayload { leases: leases.collect(), term: *term };
+            message(Kind::LeaseCheckpoint, request, author, &payload)
         }
         &Command::Alarm { action, member, alarm } => {
             let payload = pb::AlarmRequest {
@@ -217,6 +241,11 @@ fn decode_payload(kind: u8, payload: Bytes) -> Result<Command, EntryError> {
         k if k == Kind::LeaseExpire as u8 => {
             let m: ExpirePayload = read(kind, payload)?;
             Command::LeaseExpire { id: m.id, term: m.term }
+        }
+        k if k == Kind::LeaseCheckpoint as u8 => {
+            let m: CheckpointPayload = read(kind, payload)?;
+            let remaining = m.leases.iter().map(|lease| (lease.id, lease.remaining)).collect();
+            Command::LeaseCheckpoint { remaining, term: m.term }
         }
         k if k == Kind::Alarm as u8 => alarm(read(kind, payload)?)?,
         k if k == Kind::Attributes as u8 => {

@@ -39,6 +39,13 @@ pub enum LeaseChange {
         /// Its seconds.
         ttl: i64,
     },
+    /// It was noted how long it had left.
+    Checkpointed {
+        /// The lease.
+        id: i64,
+        /// Seconds; 0 for all that was granted.
+        remaining: i64,
+    },
     /// It is gone.
     Revoked {
         /// The lease.

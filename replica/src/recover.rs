@@ -84,8 +84,8 @@ pub struct Opened {
     pub consensus: Consensus,
     /// The machine, as of the last checkpoint.
     pub machine: Machine,
-    /// The leases with their granted seconds, for the [`crate::Lessor`].
-    pub leases: Vec<(i64, i64)>,
+    /// The leases, for the [`crate::Lessor`].
+    pub leases: Vec<(i64, revd_mvcc::Lease)>,
     /// What was found.
     pub report: Report,
 }
@@ -119,7 +119,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path, mut settings: Settings) -> Result<O
         restart.push(entry)?;
     }
     let raft = Raft::new(config, restart, settings.seed)?;
-    let leases = store.leases().map(|(id, lease)| (id.0, lease.ttl)).collect();
+    let leases = store.leases().map(|(id, lease)| (id.0, lease)).collect();
     let report = Report {
         is_new,
         identity,

@@ -91,6 +91,8 @@ pub struct Config {
     pub quota_backend_bytes: i64,
     /// What the member compacts by itself.
     pub auto_compaction: AutoCompaction,
+    /// Whether the leader replicates how long its leases have left.
+    pub lease_checkpoint: bool,
 }
 
 impl Default for Config {
@@ -116,6 +118,7 @@ impl Default for Config {
             election_timeout: 1000,
             quota_backend_bytes: 0,
             auto_compaction: AutoCompaction::default(),
+            lease_checkpoint: false,
         }
     }
 }

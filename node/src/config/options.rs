@@ -117,6 +117,13 @@ pub(crate) const KNOWN: &[Known] = &[
         "Largest size of a request that changes something.",
     ),
     known(
+        MEMBER,
+        "experimental-enable-lease-checkpoint",
+        Kind::Switch,
+        "false",
+        "Replicate each 5 minutes how long leases have left; a restart then goes on from there.",
+    ),
+    known(
         CLUSTERING,
         "initial-advertise-peer-urls",
         Kind::Urls,
@@ -321,7 +328,6 @@ pub(crate) const REMOVED_SWITCHES: &[&str] = &[
     "experimental-initial-corrupt-check",
     "experimental-compact-hash-check-enabled",
     "experimental-txn-mode-write-with-shared-buffer",
-    "experimental-enable-lease-checkpoint",
     "experimental-enable-lease-checkpoint-persist",
 ];
 

@@ -53,6 +53,7 @@ fn every_flag_is_read() {
         "--heartbeat-interval=12",
         "--election-timeout=60",
         "--quota-backend-bytes=14",
+        "--experimental-enable-lease-checkpoint",
     ]);
     let urls = |text: &str| Urls::parse(text).unwrap();
     let expected = Config {
@@ -71,6 +72,7 @@ fn every_flag_is_read() {
         heartbeat_interval: 12,
         election_timeout: 60,
         quota_backend_bytes: 14,
+        lease_checkpoint: true,
     };
     assert_eq!(config, expected);
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
-use super::flags::Given;
+use super::flags::{self, Given};
 use super::{
     AutoCompaction, ClusterState, CompactionMode, Config, Error, LARGE_QUOTA, LARGE_REQUEST,
     Notice, Scheme, Stop, Url, Urls,
@@ -53,6 +53,8 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         config.quota_backend_bytes = bytes;
     }
     config.auto_compaction = auto_compaction(given).map_err(refused)?;
+    let checkpoint = given.text("experimental-enable-lease-checkpoint");
+    config.lease_checkpoint = checkpoint.and_then(flags::switch).unwrap_or(config.lease_checkpoint);
     Ok(config)
 }
 

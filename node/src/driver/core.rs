@@ -27,9 +27,6 @@ use super::upkeep::{CHECKPOINT_AFTER, Upkeep};
 /// The grain of raft's clock.
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
-/// While leases are counted down the Lessor is asked at least this often, so that a longer silence
-/// means that the thread did not run.
-const LEASE_BEAT: Duration = Duration::from_millis(100);
 
 /// Everything that one member's thread owns.
 pub(super) struct Core {
@@ -80,8 +77,10 @@ pub(super) struct Waiting {
     /// For their read index to be applied.
     reads: Vec<(Index, Vec<Slot<()>>)>,
     last_read: u64,
-    /// For an expired lease to be gone.
-    expired: Vec<(i64, Slot<Option<i64>>)>,
+    /// Renewals, by lease, for it to be gone or its checkpoint to be unset.
+    renewals: HashMap<i64, Vec<Slot<Option<i64>>>>,
+    /// Renewals that wait for the leadership to be confirmed.
+    unconfirmed: Vec<(i64, Slot<Option<i64>>)>,
     /// For compaction to have nothing left to do.
     pub(super) compactions: Vec<Slot<()>>,
     /// A read index with which the Lessor confirms its leadership.
@@ -118,10 +117,9 @@ impl Core {
     /// When the core must wake although nothing has arrived.
     fn deadline(&self) -> Option<Instant> {
         let tick = (!self.leads_alone()).then_some(self.next_tick);
-        let lease = self
-            .lessor
-            .next_deadline()
-            .map(|at| self.clock.instant(at).min(Instant::now() + LEASE_BEAT));
+        // While leadership is being confirmed, that is what the Lessor waits for.
+        let lease = self.lessor.next_deadline().filter(|_| self.waiting.confirmation.is_none());
+        let lease = lease.map(|at| self.clock.instant(at));
         let checkpoint = self.checkpoint_at.filter(|_| !self.machine.is_checkpointing());
         let (room, upkeep) = (self.room_deadline(), self.upkeep_deadline());
         [tick, lease, checkpoint, room, upkeep].into_iter().flatten().min()
@@ -199,8 +197,41 @@ impl Core {
         match self.lessor.renew(id, self.clock.at(now)) {
             Renewal::Renewed(ttl) => answer(slot, Ok(Some(ttl))),
             Renewal::Unknown => answer(slot, Ok(None)),
-            Renewal::Expired => self.waiting.expired.push((id, slot)),
-            Renewal::Unconfirmed => answer(slot, Err(CallError::NotPrimary)),
+            Renewal::Expired => self.waiting.renewals.entry(id).or_default().push(slot),
+            Renewal::Checkpointed { term } => {
+                self.waiting.renewals.entry(id).or_default().push(slot);
+                let remaining = vec![(id, 0)];
+                self.propose_unasked(Command::LeaseCheckpoint { remaining, term });
+            }
+            Renewal::Unconfirmed => {
+                self.waiting.unconfirmed.push((id, slot));
+                self.confirm_leadership();
+            }
+            Renewal::Following => answer(slot, Err(CallError::NotPrimary)),
+        }
+    }
+
+    /// Asks for the read index with which the Lessor confirms its leadership.
+    fn confirm_leadership(&mut self) {
+        if self.waiting.confirmation.is_some() {
+            return;
+        }
+        self.waiting.last_read += 1;
+        let id = ReadId(self.waiting.last_read);
+        match self.consensus.step(Input::Read(id)) {
+            Ok(()) => self.waiting.confirmation = Some(id),
+            Err(refused) => {
+                tracing::debug!(error = %refused, "leadership could not be confirmed");
+                self.refuse_renewals();
+            }
+        }
+    }
+
+    /// Whoever waits to renew a lease is told that this member cannot.
+    fn refuse_renewals(&mut self) {
+        let unconfirmed = self.waiting.unconfirmed.drain(..).map(|(_, slot)| slot);
+        for slot in unconfirmed.chain(self.waiting.renewals.drain().flat_map(|(_, slots)| slots)) {
+            answer(slot, Err(CallError::NotPrimary));
         }
     }
 
@@ -220,6 +251,9 @@ impl Core {
         let mut moved = false;
         loop {
             let output = self.consensus.take();
+            // A read index may let a renewal go on that proposes something.
+            let idle =
+                output.persist.is_none() && output.committed.is_empty() && output.reads.is_empty();
             if let Some(role) = output.role {
                 self.changed_role(role);
                 moved = true;
@@ -233,7 +267,6 @@ impl Core {
             for job in output.jobs {
                 self.jobs.start(job);
             }
-            let idle = output.persist.is_none() && output.committed.is_empty();
             if output.persist.is_some() {
                 self.persist(output.persist)?;
             }
@@ -268,17 +301,25 @@ impl Core {
     /// Tells everyone concerned what a batch has led to.
     fn applied(&mut self, application: Application, now: Instant) {
         let at = self.clock.at(now);
+        for change in application.leases {
+            match change {
+                LeaseChange::Granted { id, ttl } => self.lessor.granted(id, ttl, at),
+                LeaseChange::Checkpointed { id, remaining } => {
+                    self.lessor.checkpointed(id, remaining);
+                    self.renew_again(id, now);
+                }
+                LeaseChange::Revoked { id } => {
+                    self.lessor.revoked(id);
+                    self.renew_again(id, now);
+                }
+            }
+        }
+        // After the changes: those of earlier terms, out of the log, were made before it began.
         if let Some(begun) = application.term_begun
             && self.role.role == Role::Leader
             && begun.term == self.role.term
         {
             self.lessor.lead(begun.term.0, at);
-        }
-        for change in application.leases {
-            match change {
-                LeaseChange::Granted { id, ttl } => self.lessor.granted(id, ttl, at),
-                LeaseChange::Revoked { id } => self.revoked(id),
-            }
         }
         if application.facts_changed {
             self.publish_facts();
@@ -297,10 +338,9 @@ impl Core {
         }
     }
 
-    fn revoked(&mut self, id: i64) {
-        self.lessor.revoked(id);
-        for (_, slot) in self.waiting.expired.extract_if(.., |(waits_for, _)| *waits_for == id) {
-            answer(slot, Ok(None));
+    fn renew_again(&mut self, id: i64, now: Instant) {
+        for slot in self.waiting.renewals.remove(&id).into_iter().flatten() {
+            self.keep_alive(id, slot, now);
         }
     }
 
@@ -328,6 +368,9 @@ impl Core {
         if self.waiting.confirmation == Some(id) {
             self.waiting.confirmation = None;
             self.lessor.confirm(self.clock.at(now));
+            for (lease, slot) in std::mem::take(&mut self.waiting.unconfirmed) {
+                self.keep_alive(lease, slot, now);
+            }
         }
         let at = self.waiting.asked.iter().position(|(asked, _)| *asked == id);
         if let Some((_, slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
@@ -336,7 +379,9 @@ impl Core {
     }
 
     fn read_failed(&mut self, id: ReadId) {
-        self.waiting.confirmation.take_if(|confirmation| *confirmation == id);
+        if self.waiting.confirmation.take_if(|confirmation| *confirmation == id).is_some() {
+            self.refuse_renewals();
+        }
         let at = self.waiting.asked.iter().position(|(asked, _)| *asked == id);
         if let Some((_, slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
             for slot in slots {
@@ -357,19 +402,16 @@ impl Core {
     fn expire_leases(&mut self, now: Instant) {
         match self.lessor.due(self.clock.at(now)) {
             Due::Nothing => {}
-            Due::Expire { leases, term } => {
-                for id in leases {
+            Due::Propose { expired, checkpoints, term } => {
+                for id in expired {
                     self.propose_unasked(Command::LeaseExpire { id, term });
                 }
-            }
-            Due::Confirm => {
-                if self.waiting.confirmation.is_none() {
-                    self.waiting.last_read += 1;
-                    let id = ReadId(self.waiting.last_read);
-                    self.waiting.confirmation = Some(id);
-                    self.input(Input::Read(id));
+                if !checkpoints.is_empty() {
+                    let remaining = checkpoints;
+                    self.propose_unasked(Command::LeaseCheckpoint { remaining, term });
                 }
             }
+            Due::Confirm => self.confirm_leadership(),
         }
     }
 
@@ -394,6 +436,7 @@ impl Core {
         }
         if role.role != Role::Leader {
             self.lessor.follow();
+            self.refuse_renewals();
         }
         self.role = role;
     }

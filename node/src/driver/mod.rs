@@ -93,6 +93,7 @@ pub fn start(
         election_timeout: nanoseconds(u64::from(config.election_timeout)),
         longest_gap: nanoseconds(3 * u64::from(config.heartbeat_interval)),
         retry: config.request_timeout().as_nanos() as u64,
+        checkpoint_interval: config.lease_checkpoint.then_some(lessor::CHECKPOINT_INTERVAL),
     };
     let auto = config.auto_compaction.retain().map(|kept| AutoCompaction::new(kept, Now(0)));
     let mut core = Core {

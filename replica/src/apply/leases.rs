@@ -40,3 +40,22 @@ pub(super) fn expire(
         other => Ok(other),
     }
 }
+
+/// Counts only in the term of the leader whose clock it was. Leases that are gone by then are
+/// passed over.
+pub(super) fn checkpoint(
+    machine: &mut Machine,
+    remaining: &[(i64, i64)],
+    in_its_term: bool,
+    result: &mut Application,
+) -> Done {
+    if !in_its_term {
+        return Ok(Ok(Answer::Done));
+    }
+    for &(id, remaining) in remaining {
+        if machine.store.set_remaining(LeaseId(id), remaining)?.is_ok() {
+            result.leases.push(LeaseChange::Checkpointed { id, remaining });
+        }
+    }
+    Ok(Ok(Answer::Done))
+}

@@ -28,6 +28,9 @@ pub(crate) fn command(
         Command::LeaseGrant { id, ttl } => leases::grant(machine, *id, *ttl, result),
         Command::LeaseRevoke { id } => leases::revoke(machine, *id, result),
         Command::LeaseExpire { id, term: at } => leases::expire(machine, *id, *at == term, result),
+        Command::LeaseCheckpoint { remaining, term: at } => {
+            leases::checkpoint(machine, remaining, *at == term, result)
+        }
         Command::Alarm { action, member, alarm } => {
             cluster::alarm(machine, *action, *member, *alarm, result)
         }
@@ -113,7 +116,8 @@ pub(crate) fn changes_keys_or_leases(command: &Command) -> bool {
         | Command::Compact { .. }
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. }
-        | Command::LeaseExpire { .. } => true,
+        | Command::LeaseExpire { .. }
+        | Command::LeaseCheckpoint { .. } => true,
         Command::Alarm { .. } | Command::Attributes { .. } | Command::ClusterVersion(_) => false,
     }
 }

@@ -4,6 +4,9 @@ use bytes::Bytes;
 use revd_mvcc::{Compare, DeleteRange, Op, Operand, Put, Txn};
 use revd_replica::Command;
 
+/// Stands for the term in which a command is proposed.
+pub const THIS_TERM: u64 = u64::MAX;
+
 /// A small generator (SplitMix64), so that a seed means the same for ever.
 pub struct Chance(u64);
 
@@ -72,10 +75,15 @@ fn txn(chance: &mut Chance) -> Txn {
     txn
 }
 
-/// A command that the door would let through.
+/// The term of a leader's own commands: [`THIS_TERM`], or one that is over.
+fn term(chance: &mut Chance) -> u64 {
+    if chance.below(4) == 0 { 0 } else { THIS_TERM }
+}
+
+/// A command that the door would let through, or that a leader gives itself.
 pub fn command(chance: &mut Chance, revision: i64) -> Command {
     loop {
-        let command = match chance.below(40) {
+        let command = match chance.below(42) {
             0..22 => Command::Put(put(chance)),
             22..26 => Command::DeleteRange(delete(chance)),
             26..31 => Command::Txn(txn(chance)),
@@ -84,6 +92,13 @@ pub fn command(chance: &mut Chance, revision: i64) -> Command {
             36..38 => {
                 Command::Compact { revision: revision - chance.below(8) as i64, physical: false }
             }
+            38..40 => Command::LeaseCheckpoint {
+                remaining: (0..chance.below(4))
+                    .map(|_| (1 + chance.below(5) as i64, chance.below(60) as i64))
+                    .collect(),
+                term: term(chance),
+            },
+            40 => Command::LeaseExpire { id: 1 + chance.below(5) as i64, term: term(chance) },
             _ => Command::Attributes {
                 member: super::member::ID,
                 name: format!("name-{}", chance.below(9)),

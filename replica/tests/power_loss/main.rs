@@ -87,9 +87,14 @@ fn start(disk: &Sim, chance: &mut Chance, tally: &mut Tally, seed: u64) -> Membe
             disk.crash_at(disk.operations() + chance.below(40));
         }
         match Member::open(disk, chance) {
-            Ok(member) => {
+            // Room prepared ahead is a wish: the start goes on if the power fails in it.
+            Ok(member) if disk.crashed_in().is_none() => {
                 disk.heal();
                 return member;
+            }
+            Ok(_) => {
+                *tally.failures.entry(Stage::Recovery).or_default() += 1;
+                disk.recover(chance.next());
             }
             Err((stage, crashed)) => {
                 assert!(crashed, "SEED={seed}: the member cannot be opened: {stage:?}");

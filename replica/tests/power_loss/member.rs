@@ -14,7 +14,7 @@ use revd_replica::{
     RequestId, Retention, Settings, entry, recover,
 };
 
-use super::load::{self, Chance};
+use super::load::{self, Chance, THIS_TERM};
 use super::model::{Keys, Model, Record, Snapshot};
 
 pub const ID: u64 = 0x8e9e;
@@ -115,11 +115,17 @@ impl Member {
         Stage::Idle
     }
 
-    fn propose(&mut self, command: Command, model: &mut Model) {
+    fn propose(&mut self, mut command: Command, model: &mut Model) {
         let author = Author::default();
         let request = RequestId(self.next_request);
         self.next_request += 1;
         model.propose(&command);
+        if let Command::LeaseExpire { term, .. } | Command::LeaseCheckpoint { term, .. } =
+            &mut command
+            && *term == THIS_TERM
+        {
+            *term = self.consensus.status().term.0;
+        }
         let bytes = entry::encode(&command, request, &author);
         let decoded = Decoded { request, author, command };
         self.consensus.propose(bytes, decoded).expect("the leader takes proposals");
@@ -163,7 +169,9 @@ impl Member {
     /// Everything that a client could find out.
     pub fn snapshot(&self) -> Snapshot {
         let view = self.machine.view();
-        let leases = self.machine.store().leases().map(|(id, lease)| (id.0, lease.ttl)).collect();
+        let leases =
+            self.machine.store().leases().map(|(id, lease)| (id.0, (lease.ttl, lease.remaining)));
+        let leases = leases.collect();
         let member = self.machine.members().get(ID).expect("the founding member");
         Snapshot {
             revision: view.revision().0,

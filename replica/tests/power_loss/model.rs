@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use revd_mvcc::{DeleteRange, Op, Operand, Put, Txn};
 use revd_replica::Command;
 
+use super::load::THIS_TERM;
+
 /// One live key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
@@ -23,8 +25,8 @@ pub struct Snapshot {
     pub revision: i64,
     pub compacted: i64,
     pub keys: Keys,
-    /// Granted seconds by lease.
-    pub leases: BTreeMap<i64, i64>,
+    /// Granted and checkpointed seconds by lease.
+    pub leases: BTreeMap<i64, (i64, i64)>,
     /// What the member has published as its name.
     pub name: String,
 }
@@ -57,11 +59,17 @@ impl Snapshot {
                 }
             }
             Command::Txn(txn) => self.txn(txn, &mut next),
-            Command::LeaseGrant { id, ttl } => drop(next.leases.entry(*id).or_insert(*ttl)),
-            Command::LeaseRevoke { id } if next.leases.remove(id).is_some() => {
-                let before = next.keys.len();
-                next.keys.retain(|_, record| record.lease != *id);
-                next.revision += i64::from(next.keys.len() < before);
+            Command::LeaseGrant { id, ttl } => {
+                next.leases.entry(*id).or_insert((*ttl, 0));
+            }
+            Command::LeaseRevoke { id } => next.revoke(*id),
+            Command::LeaseExpire { id, term: THIS_TERM } => next.revoke(*id),
+            Command::LeaseCheckpoint { remaining, term: THIS_TERM } => {
+                for (id, seconds) in remaining {
+                    if let Some(lease) = next.leases.get_mut(id) {
+                        lease.1 = *seconds;
+                    }
+                }
             }
             Command::Compact { revision, .. }
                 if (self.compacted + 1..=self.revision).contains(revision) =>
@@ -72,6 +80,14 @@ impl Snapshot {
             _ => {}
         }
         next
+    }
+
+    fn revoke(&mut self, id: i64) {
+        if self.leases.remove(&id).is_some() {
+            let before = self.keys.len();
+            self.keys.retain(|_, record| record.lease != id);
+            self.revision += i64::from(self.keys.len() < before);
+        }
     }
 
     fn can_put(&self, put: &Put) -> bool {
