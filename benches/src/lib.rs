@@ -5,7 +5,9 @@
 //! about 12 µs of processor time a call where a full gRPC client costs 30.
 
 pub mod client;
+pub mod leasing;
 pub mod load;
 pub mod open_loop;
 pub mod process;
 pub mod statistics;
+pub mod watching;

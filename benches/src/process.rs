@@ -63,6 +63,22 @@ impl Server {
     pub fn processor_time(&self) -> Result<Duration, String> {
         processor_time(self.child.id())
     }
+
+    /// Most bytes of memory that the server has had resident so far.
+    ///
+    /// # Errors
+    /// When the process is gone; as text.
+    pub fn peak_memory(&self) -> Result<u64, String> {
+        memory(self.child.id(), "VmHWM:")
+    }
+
+    /// Bytes of memory that the server has resident and that belong to no file.
+    ///
+    /// # Errors
+    /// When the process is gone; as text.
+    pub fn own_memory(&self) -> Result<u64, String> {
+        memory(self.child.id(), "RssAnon:")
+    }
 }
 
 impl Drop for Server {
@@ -86,6 +102,15 @@ pub fn processor_time(process: u32) -> Result<Duration, String> {
     let tick = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
     let per_second = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_secs_f64((tick(11) + tick(12)) as f64 / per_second as f64))
+}
+
+/// One of the figures of memory in a process's `status`, in bytes.
+fn memory(process: u32, field: &str) -> Result<u64, String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))
+        .map_err(|e| format!("process {process} is gone: {e}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|n| n.parse().ok());
+    kib.map(|kib: u64| kib * 1024).ok_or_else(|| format!("process {process} shows no {field}"))
 }
 
 /// A port that nobody listens on at this moment.
