@@ -13,6 +13,8 @@ mod ask;
 mod gate;
 #[path = "rules/headers.rs"]
 mod headers;
+#[path = "rules/leases.rs"]
+mod leases;
 #[path = "rules/limits.rs"]
 mod limits;
 #[path = "rules/log.rs"]
