@@ -1,7 +1,20 @@
 //! Random requests from one seed.
 
 use bytes::Bytes;
-use revd_mvcc::{Compare, DeleteRange, Op, Operand, Put, Range, Txn};
+use revd_mvcc::{Compare, DeleteRange, Key, Op, Operand, Put, Range, Table, Txn};
+
+/// The ids of leases that are drawn; 0 is none.
+pub(crate) const LEASES: std::ops::Range<i64> = -2..3;
+/// The owner's tables that are written, and how many rows of each.
+pub(crate) const TABLES: [Table; 2] = [Table(8), Table(15)];
+pub(crate) const ROWS: u64 = 6;
+/// Bytes of a key that is too long for the head of its record.
+const LONG_KEY: usize = 9_000;
+
+/// The key of a row of the owner's.
+pub(crate) fn row(number: u64) -> Key {
+    Key { main: number, sub: 1, kind: 2 }
+}
 
 /// A small generator: a failure is repeated by its seed alone.
 pub(crate) struct Random(u64);
@@ -22,7 +35,8 @@ impl Random {
 
     pub(crate) fn key(&mut self) -> Bytes {
         let number = if self.one_in(2) { self.below(12) } else { self.below(120) };
-        Bytes::from(format!("k{number}"))
+        let long = if self.one_in(150) { LONG_KEY } else { 0 };
+        Bytes::from(format!("k{}{:l<long$}", number % if long > 0 { 3 } else { 120 }, ""))
     }
 
     fn end(&mut self) -> Bytes {
@@ -39,11 +53,11 @@ impl Random {
     }
 
     pub(crate) fn lease(&mut self) -> i64 {
-        self.below(5) as i64 - 2
+        LEASES.start + self.below(LEASES.count() as u64) as i64
     }
 
     fn value(&mut self) -> Bytes {
-        let len = if self.one_in(40) { self.below(40_000) } else { self.below(60) };
+        let len = if self.one_in(100) { self.below(40_000) } else { self.below(60) };
         Bytes::from(vec![b'a' + self.below(26) as u8; len as usize])
     }
 
