@@ -68,6 +68,16 @@ fn rule_7_1_bounds_of_a_compaction() {
 }
 
 #[test]
+fn rule_7_9_a_compaction_answers_with_the_newest_revision() {
+    let mut space = KeySpace::new();
+    for _ in 0..4 {
+        space.put("a", "");
+    }
+    assert_eq!(space.store.compact(3).unwrap(), Ok(Revision(5)));
+    assert_eq!(space.store.revision(), Revision(5));
+}
+
+#[test]
 fn rule_7_2_compacting_to_zero_once() {
     let mut space = KeySpace::new();
     assert_eq!(space.compact(-1), Err(Rejected::Compacted));
