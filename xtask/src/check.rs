@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::Outcome;
 
 /// One step: what it is called, and the arguments for cargo.
-const STEPS: [(&str, &[&str]); 8] = [
+const STEPS: [(&str, &[&str]); 9] = [
     ("format", &["fmt", "--all", "--check"]),
     // With all targets, and so with the tests, the examples and the benches.
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -14,6 +14,7 @@ const STEPS: [(&str, &[&str]); 8] = [
     ("interface without gRPC", &["check", "--package", "revd-api"]),
     ("documentation", &["doc", "--workspace", "--no-deps"]),
     ("house rules", &["run", "--quiet", "--package", "xtask", "--", "tidy"]),
+    ("rules of behaviour", &["run", "--quiet", "--package", "xtask", "--", "rules"]),
     ("packages", &["run", "--quiet", "--package", "xtask", "--", "package"]),
     ("tests", &["test", "--workspace"]),
     // The simulator must find the bugs that are planted into the core; without the feature there
