@@ -26,3 +26,5 @@ mod stalled;
 #[path = "rules/streams.rs"]
 mod streams;
 mod support;
+#[path = "rules/watches.rs"]
+mod watches;

@@ -9,6 +9,7 @@ use revd::rpc::{Services, routes};
 use revd_api::etcdserverpb::kv_client::KvClient;
 use revd_api::etcdserverpb::lease_client::LeaseClient;
 use revd_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use revd_api::etcdserverpb::watch_client::WatchClient;
 use revd_disk::Sim;
 use revd_replica::Identity;
 
@@ -75,6 +76,10 @@ impl Member {
 
     pub fn maintenance(&self) -> MaintenanceClient<Services> {
         MaintenanceClient::new(self.services.clone())
+    }
+
+    pub fn watch(&self) -> WatchClient<Services> {
+        WatchClient::new(self.services.clone())
     }
 
     /// Puts; returns the revision.
