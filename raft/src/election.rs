@@ -42,6 +42,11 @@ impl Votes {
         }
     }
 
+    /// This voter's answer counts anew.
+    fn forget(&mut self, voter: NodeId) {
+        self.answers.retain(|answer| answer.0 != voter);
+    }
+
     fn of(&self, voter: NodeId) -> Option<bool> {
         self.answers.iter().find(|answer| answer.0 == voter).map(|answer| answer.1)
     }
@@ -206,7 +211,8 @@ impl Raft {
     }
 
     /// Would it vote? A pre-candidate for the same term, with a log as good, gives way to the
-    /// higher id: of those who lose their leader at the same time one then stands first.
+    /// higher id, which asks it once more: of those who lose their leader at about the same time,
+    /// in whatever order, one then stands first.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, campaign: Term, last: Position) {
         let rival = self.role == Role::PreCandidate
             && campaign == self.hard_state.term.next()
@@ -219,6 +225,11 @@ impl Raft {
             && self.is_up_to_date(last);
         let committed = self.committed();
         self.send(from, Body::PreVoteAnswer { campaign, granted, committed });
+        if rival {
+            // It may have refused when it still heard of the leader. It does not any more.
+            self.votes.forget(from);
+            self.send(from, Body::PreVote { campaign, last, committed });
+        }
     }
 
     pub(crate) fn pre_vote_answered(
