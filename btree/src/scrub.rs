@@ -69,7 +69,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Reads the closed leaf of the history that holds `key`. Returns the separator of the next one.
+    /// Reads the closed leaf of the history that holds `key`. Returns the separator of the next.
     fn history(&mut self, view: View<'_>, key: Key) -> Result<Option<Key>, Error> {
         let listed = |index| if index < view.recent_len { view.recent.get(index) } else { None };
         let after = view.recent.partition_point(view.recent_len, |recent| recent.first <= key);

@@ -82,7 +82,8 @@ pub enum OpenError {
     },
 }
 
-/// Why a member must stop, unless [`Fatal::is_full`]. What it acknowledged is durable; what it has not yet is unknown.
+/// Why a member must stop, unless [`Fatal::is_full`]. What it acknowledged is durable; what it has
+/// not yet is unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {

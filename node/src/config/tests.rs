@@ -53,6 +53,8 @@ fn every_flag_is_read() {
         "--heartbeat-interval=12",
         "--election-timeout=60",
         "--quota-backend-bytes=14",
+        "--auto-compaction-mode=revision",
+        "--auto-compaction-retention=15",
         "--experimental-enable-lease-checkpoint",
     ]);
     let urls = |text: &str| Urls::parse(text).unwrap();
@@ -72,6 +74,7 @@ fn every_flag_is_read() {
         heartbeat_interval: 12,
         election_timeout: 60,
         quota_backend_bytes: 14,
+        auto_compaction: AutoCompaction::new(CompactionMode::Revision, "15").unwrap(),
         lease_checkpoint: true,
     };
     assert_eq!(config, expected);

@@ -257,7 +257,9 @@ fn rule_5_37_streams_that_are_behind_come_forward_together() {
             let stream = world.hub.stream(options.clone());
             // One of them has many more watchers that are behind.
             let watchers = if n == 0 { 100 } else { 1 };
-            (0..watchers).for_each(|_| drop(created(&stream, from(1, key("a")))));
+            for _ in 0..watchers {
+                created(&stream, from(1, key("a")));
+            }
             stream
         })
         .collect();
