@@ -44,6 +44,7 @@ pub mod note;
 pub mod recover;
 pub mod space_alarm;
 pub mod vote;
+pub mod wire;
 
 pub use apply::{Demand, cost};
 pub use auto_compaction::{AutoCompaction, Retain};

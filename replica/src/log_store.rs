@@ -131,19 +131,25 @@ impl LogStore {
 pub(crate) fn decode(index: u64, record: Vec<u8>) -> Option<Entry> {
     let record = Bytes::from(record);
     let term = Term(u64::from_le_bytes(record.get(..8)?.try_into().ok()?));
-    let kind = match record.get(8)? {
-        0 => EntryKind::Normal,
-        1 => EntryKind::Configuration,
-        2 => EntryKind::Empty,
-        _ => return None,
-    };
+    let kind = kind_from(*record.get(8)?)?;
     Some(Entry { term, index: Index(index), kind, data: record.slice(HEADER..) })
 }
 
-fn kind_number(kind: EntryKind) -> u8 {
+/// The number of a kind, on disk and between members.
+pub(crate) fn kind_number(kind: EntryKind) -> u8 {
     match kind {
         EntryKind::Normal => 0,
         EntryKind::Configuration => 1,
         EntryKind::Empty => 2,
+    }
+}
+
+/// The kind with this number.
+pub(crate) fn kind_from(number: u8) -> Option<EntryKind> {
+    match number {
+        0 => Some(EntryKind::Normal),
+        1 => Some(EntryKind::Configuration),
+        2 => Some(EntryKind::Empty),
+        _ => None,
     }
 }
