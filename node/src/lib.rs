@@ -11,6 +11,7 @@
 //! - [`server`]: everything below as one value that starts and stops;
 //! - [`driver`]: the threads that run consensus and the machine, and the handle to them;
 //! - [`rpc`]: the gRPC services, one file each;
+//! - [`peer`]: the streams between members;
 //! - [`http`]: the listeners of clients and of other members, health, version and metrics;
 //! - [`readiness`]: telling the init system that the member is up.
 
@@ -19,6 +20,7 @@ pub mod config;
 pub mod driver;
 pub mod http;
 pub mod log;
+pub mod peer;
 pub mod readiness;
 pub mod rpc;
 pub mod server;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use revd::config::{self, Config, Parsed, Stop};
 use revd::log;
-use revd::server::Server;
+use revd::server::{Server, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -65,6 +65,7 @@ fn run(parsed: Parsed) -> ExitCode {
     runtime.shutdown_background();
     match end {
         End::Signal(number) => die_of(number),
+        End::Removed => ExitCode::SUCCESS,
         End::Failure => ExitCode::FAILURE,
     }
 }
@@ -73,6 +74,8 @@ fn run(parsed: Parsed) -> ExitCode {
 enum End {
     /// It was told to stop.
     Signal(i32),
+    /// The member was removed from its cluster.
+    Removed,
     /// It could not start or not go on, and has said why.
     Failure,
 }
@@ -89,6 +92,7 @@ async fn serve(config: Config) -> End {
     };
     let mut server = match started {
         Ok(server) => server,
+        Err(StartError::Removed) => return End::Removed,
         Err(error) => {
             // Etcd's words for whatever happens in a start.
             fail("discovery failed", &error);
@@ -100,9 +104,15 @@ async fn serve(config: Config) -> End {
             server.stop().await;
             End::Signal(number)
         }
-        reason = server.failed() => {
-            fail("the member cannot go on", &reason);
-            End::Failure
+        ended = server.ended() => match ended {
+            Ok(_) => {
+                server.stop().await;
+                End::Removed
+            }
+            Err(reason) => {
+                fail("the member cannot go on", &reason);
+                End::Failure
+            }
         }
     }
 }

@@ -17,13 +17,14 @@ use tokio::sync::Semaphore;
 use tonic::body::Body;
 
 use crate::bootstrap::{self, DataDir, DirectoryError, Founding};
-use crate::config::{ClusterError, Config};
-use crate::driver::{self, CallError, Driver, DriverError, Handle};
+use crate::config::{ClusterError, Config, Urls};
+use crate::driver::{self, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
-use crate::http::serve::{Place, Protocols, Stopper, serve};
+use crate::http::serve::{Place, Protocols, Stopper, Stopping, serve};
 use crate::http::workers::Workers;
-use crate::http::{door, peer};
+use crate::http::{door, lease, peer};
 use crate::log::{list, took};
+use crate::peer::{Acquaintance, Arrivals};
 use crate::{ETCD_VERSION, readiness, rpc};
 
 /// Time for the last bytes of finished calls and for streams that end with the member, after
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The member stopped before it could serve.
     #[error("the member has stopped: {0}")]
     Stopped(String),
+    /// The member does not belong to its cluster any more.
+    #[error("the member has been permanently removed from the cluster")]
+    Removed,
     /// The member could not be made known to its cluster.
     #[error("cannot publish the member: {0}")]
     Publish(String),
@@ -136,10 +140,13 @@ impl Server {
         &self.peer_addresses
     }
 
-    /// Resolves when the member cannot go on, with the reason. Dropping the future is harmless.
-    pub async fn failed(&mut self) -> String {
-        let reason = self.driver.ended().await;
-        reason.unwrap_or_else(|| "its threads have ended".to_owned())
+    /// Resolves when the member has ended by itself: because it was removed from its cluster, or
+    /// with the reason why it cannot go on. Dropping the future is harmless.
+    ///
+    /// # Errors
+    /// The reason, as text.
+    pub async fn ended(&mut self) -> Result<Ended, String> {
+        self.driver.ended().await
     }
 
     /// Stops: lets calls in progress end, for at most the request timeout, then writes a last
@@ -151,13 +158,8 @@ impl Server {
         for address in &peer_addresses {
             tracing::info!(address = %address, "stopping serving peer traffic");
         }
+        hand_over(&handle).await;
         let connections = stopper.stop_accepting(config.request_timeout()).await;
-        let status = handle.status();
-        tracing::info!(
-            "local-member-id" = %format_args!("{:x}", status.member_id),
-            "current-leader-member-id" = %format_args!("{:x}", status.leader),
-            "skipped leadership transfer for single voting member cluster"
-        );
         // It waits for a checkpoint, which is for a thread that may wait.
         if let Err(error) = tokio::task::spawn_blocking(move || driver.stop()).await {
             tracing::error!(error = %error, "failed to stop the member");
@@ -170,6 +172,34 @@ impl Server {
         }
         log_ends(&config, "closed etcd server");
     }
+}
+
+/// Hands leadership over, if this member leads and somebody can take it: the cluster then need not
+/// wait for an election.
+async fn hand_over(handle: &Handle) {
+    let status = handle.status();
+    let ids = || {
+        let hex = |id: u64| format!("{id:x}");
+        (hex(status.member_id), hex(status.leader))
+    };
+    let (local, leader) = ids();
+    let is_lone = handle.members().iter().filter(|member| !member.is_learner).count() == 1;
+    let why = if is_lone {
+        "skipped leadership transfer for single voting member cluster"
+    } else if status.leader != status.member_id {
+        "skipped leadership transfer; local server is not leader"
+    } else {
+        match handle.hand_over().await {
+            Ok(()) => return,
+            Err(error) => {
+                let error = rpc::errors::call_failed(error);
+                let error = error.message();
+                tracing::warn!("local-member-id" = local, error, "failed to transfer leadership");
+                return;
+            }
+        }
+    };
+    tracing::info!("local-member-id" = local, "current-leader-member-id" = leader, "{why}");
 }
 
 /// A thread for each processor, up to a bound: more of them only hold memory, since the thread that
@@ -210,11 +240,13 @@ async fn open(
 
 /// What a member that has run before needs not: its own files say who it is.
 fn first_members(founding: Option<Founding>) -> (Identity, Vec<Member>) {
-    let Some(Founding { ids, peer_urls }) = founding else {
+    let Some(Founding { ids, members }) = founding else {
         return (Identity { cluster: 0, member: 0 }, Vec::new());
     };
-    let founder = Member { id: ids.member, peer_urls: peer_urls.to_strings(), ..Member::default() };
-    (Identity { cluster: ids.cluster, member: ids.member }, vec![founder])
+    let founder =
+        |(id, urls): (u64, Urls)| Member { id, peer_urls: urls.to_strings(), ..Member::default() };
+    let founders = members.into_iter().map(founder).collect();
+    (Identity { cluster: ids.cluster, member: ids.member }, founders)
 }
 
 /// Makes the member known to its cluster; as often as it takes, as long as the member runs.
@@ -228,10 +260,18 @@ async fn publish(handle: &Handle, driver: &mut Driver) -> Result<(), StartError>
         let text = rpc::errors::call_failed(error.clone()).message().to_owned();
         match error {
             CallError::Stopped => {
-                let reason = driver.ended().await;
-                return Err(StartError::Stopped(reason.unwrap_or_default()));
+                let reason = match driver.ended().await {
+                    Ok(Ended::Removed) => return Err(StartError::Removed),
+                    Ok(Ended::Stopped) => String::new(),
+                    Err(reason) => reason,
+                };
+                return Err(StartError::Stopped(reason));
             }
-            CallError::Timeout | CallError::NoLeader | CallError::LeaderChanged => tracing::warn!(
+            CallError::Timeout
+            | CallError::NoLeader
+            | CallError::NoLeaderInTime
+            | CallError::Dropped
+            | CallError::LeaderChanged => tracing::warn!(
                 error = text,
                 "publish-timeout" = took(handle.request_timeout()),
                 "failed to publish local member to cluster through raft"
@@ -254,24 +294,45 @@ async fn lead(handle: &Handle) {
 
 fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) -> Vec<SocketAddr> {
     let limit = Arc::new(Semaphore::new(PEER_CONNECTIONS));
-    let answer = |handle: Handle| {
-        move |request| {
-            let reply = peer::answer(&handle, &request);
-            async move { reply }
-        }
-    };
+    let listener = handle.clone();
+    let arrivals =
+        Arrivals::new(Arc::new(move |event| listener.peer_event(event)), handle.presence().clone());
     spawn(listeners, |listener, address| {
         tracing::info!(address = %address, "serving peer traffic");
+        let stopping = stopper.share();
+        let (handle, arrivals, streams) = (handle.clone(), arrivals.clone(), stopping.clone());
+        let answer = move |request: http::Request<hyper::body::Incoming>| {
+            let (handle, arrivals, streams) = (handle.clone(), arrivals.clone(), streams.clone());
+            async move {
+                if request.uri().path() == crate::peer::PATH {
+                    accept_stream(&handle, &arrivals, streams, request)
+                } else if let Some(reply) = lease::answer(&handle, &request).await {
+                    reply.map(Body::new)
+                } else {
+                    peer::answer(&handle, &request).map(Body::new)
+                }
+            }
+        };
         let limit = Arc::clone(&limit);
-        serve(
-            listener,
-            Protocols::Http1,
-            limit,
-            stopper.share(),
-            Place::Here,
-            answer(handle.clone()),
-        )
+        serve(listener, Protocols::Http1, limit, stopping, Place::Here, answer)
     })
+}
+
+fn accept_stream(
+    handle: &Handle,
+    arrivals: &Arrivals,
+    stopping: Stopping,
+    request: http::Request<hyper::body::Incoming>,
+) -> http::Response<Body> {
+    let (status, members) = (handle.status(), handle.members());
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let known = Acquaintance {
+        cluster: status.cluster_id,
+        member: status.member_id,
+        members: &ids,
+        removed: &handle.removed(),
+    };
+    crate::peer::accept(arrivals, known, stopping, request)
 }
 
 fn serve_clients(

@@ -5,6 +5,9 @@
 //! resolved at the door, so that applying it gives the same result on every member.
 
 use revd_mvcc as mvcc;
+use revd_raft::{Change, ChangeStep, NodeId};
+
+use crate::members::Member;
 
 /// The number of one request, unique in the life of a cluster; answers are matched by it.
 ///
@@ -76,6 +79,39 @@ pub enum Command {
     },
     /// The lowest version that all members speak.
     ClusterVersion(String),
+    /// Other peer URLs for a member. Who votes stays as it is.
+    MemberUpdate {
+        /// The member.
+        member: u64,
+        /// Where its peers reach it from now on.
+        peer_urls: Vec<String>,
+    },
+    /// A change of who belongs to the cluster, or of who votes in it. It travels as an entry of
+    /// its own kind, and consensus counts by it once it is applied.
+    Membership(Membership),
+}
+
+/// A change of who belongs to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// A new member, as voter or as learner.
+    Add(Member),
+    /// A member goes, and its id is never used again.
+    Remove(u64),
+    /// A learner votes from now on.
+    Promote(u64),
+}
+
+impl Membership {
+    /// The change as consensus counts it.
+    pub fn change(&self) -> Change {
+        Change::Simple(match self {
+            Self::Add(member) if member.is_learner => ChangeStep::AddLearner(NodeId(member.id)),
+            Self::Add(member) => ChangeStep::AddVoter(NodeId(member.id)),
+            Self::Remove(id) => ChangeStep::Remove(NodeId(*id)),
+            Self::Promote(id) => ChangeStep::AddVoter(NodeId(*id)),
+        })
+    }
 }
 
 /// What an alarm request does.
@@ -180,7 +216,19 @@ pub enum Rejected {
     /// A CORRUPT alarm stands.
     #[error("a CORRUPT alarm stands")]
     Corrupt,
-    /// The command names a member that does not exist.
+    /// The command names a member that does not exist, or an id that was removed.
     #[error("the member is not part of the cluster")]
     MemberNotFound,
+    /// A member with this id is there already.
+    #[error("a member with this id is part of the cluster already")]
+    MemberExists,
+    /// Another member has one of these peer URLs.
+    #[error("another member has one of these peer URLs")]
+    PeerUrlExists,
+    /// Only a learner can be promoted.
+    #[error("the member is no learner")]
+    NotLearner,
+    /// Nobody would be left to vote.
+    #[error("the last voter cannot be removed")]
+    LastVoter,
 }

@@ -13,14 +13,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use revd_raft::{
-    Entry, EntryKind, Index, Input, Message, Position, Raft, ReadId, ReadReady, Refused,
-    RoleChange, Status,
+    Configuration, Entry, EntryKind, Index, Input, Install, Message, PeerStatus, Position, Raft,
+    ReadId, ReadReady, Refused, Role, RoleChange, SnapshotRequest, Status,
 };
 
+use crate::command::Command;
 use crate::entry::{self, Decoded, EntryError};
 use crate::error::Fatal;
 use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob};
 use crate::log_store::LogStore;
+use crate::machine::Reconfigured;
 
 /// How the log is kept.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +100,10 @@ pub struct Output {
     pub reads: Vec<ReadReady>,
     /// Reads whose leader is gone; ask again.
     pub reads_failed: Vec<ReadId>,
+    /// Members that lack what has left the log.
+    pub snapshots: Vec<SnapshotRequest>,
+    /// A snapshot that has arrived and is to take the place of machine and log.
+    pub install: Option<Install>,
     /// Term, role and leader, when one of them has changed.
     pub role: Option<RoleChange>,
 }
@@ -139,13 +145,31 @@ impl Consensus {
         }
     }
 
-    /// Adds a command to the next batch.
+    /// Adds a command to the next batch, or hands it to the leader, once. What was handed on may
+    /// be lost; what a leader's clock says of leases is never handed on.
     ///
     /// # Errors
-    /// [`Refused`] when this member does not lead, or too much waits already.
+    /// [`Refused`] when no leader is known, too much waits already, or, on the leader, a change of
+    /// members does not fit.
     pub fn propose(&mut self, entry: Bytes, decoded: Decoded) -> Result<(), Refused> {
-        let position = self.raft.propose(entry)?;
+        let leads = self.raft.status().role == Role::Leader;
+        let position = match &decoded.command {
+            Command::Membership(change) if leads => {
+                self.raft.propose_configuration(&change.change(), entry)?
+            }
+            Command::Membership(change) => {
+                let change = change.change();
+                return self.raft.step(Input::ProposeConfiguration { change, data: entry });
+            }
+            Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => {
+                self.raft.propose(entry)?
+            }
+            _ if leads => self.raft.propose(entry)?,
+            _ => return self.raft.step(Input::Propose(entry)),
+        };
         if !self.retention.decode_again {
+            // What an earlier leadership has left at this place, another leader has cut off.
+            while self.proposed.pop_back_if(|(at, _)| at.index >= position.index).is_some() {}
             self.proposed.push_back((position, decoded));
         }
         Ok(())
@@ -178,12 +202,23 @@ impl Consensus {
         self.own(input)
     }
 
-    /// Everything up to this entry has been applied and published.
+    /// Everything up to this entry has been applied and published; if the last of it was a change
+    /// of configuration, with what that has led to.
     ///
     /// # Errors
     /// [`Fatal`] when it was never handed out.
-    pub fn applied(&mut self, index: Index) -> Result<(), Fatal> {
-        self.own(Input::Applied(index))
+    pub fn applied(
+        &mut self,
+        index: Index,
+        reconfigured: Option<Reconfigured>,
+    ) -> Result<(), Fatal> {
+        self.own(match reconfigured {
+            None => Input::Applied(index),
+            Some(Reconfigured::To(configuration)) => {
+                Input::ConfigurationApplied { index, configuration }
+            }
+            Some(Reconfigured::Rejected) => Input::ConfigurationRejected { index },
+        })
     }
 
     /// No checkpoint on the disk needs entries up to this one any more: the log may give them up,
@@ -237,10 +272,6 @@ impl Consensus {
     /// Everything that is due since the last call.
     pub fn take(&mut self) -> Output {
         let output = self.raft.take();
-        assert!(
-            output.snapshots.is_empty() && output.install.is_none(),
-            "a lone voter neither needs nor sends snapshots"
-        );
         let mut jobs = std::mem::take(&mut self.jobs);
         let log = &self.log;
         jobs.extend(
@@ -262,6 +293,8 @@ impl Consensus {
             committed,
             reads: output.reads,
             reads_failed: output.reads_failed,
+            snapshots: output.snapshots,
+            install: output.install,
             role: output.role,
         }
     }
@@ -269,6 +302,21 @@ impl Consensus {
     /// Where this member stands.
     pub fn status(&self) -> Status {
         self.raft.status()
+    }
+
+    /// Who belongs to the cluster, as far as this member has applied it.
+    pub fn configuration(&self) -> &Configuration {
+        self.raft.configuration()
+    }
+
+    /// Whether this member is the only one: there is nobody to wait for.
+    pub fn is_lone(&self) -> bool {
+        self.configuration().is_lone(self.raft.status().id)
+    }
+
+    /// What a leader knows of the others.
+    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
+        self.raft.peers()
     }
 
     /// The log.

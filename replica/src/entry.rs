@@ -18,7 +18,7 @@ use bytes::Bytes;
 use prost::Message;
 use revd_api::etcdserverpb as pb;
 
-use crate::command::{AlarmAction, AlarmType, Command, RequestId};
+use crate::command::{AlarmAction, AlarmType, Command, Membership, RequestId};
 use crate::convert;
 
 const FORMAT: u8 = 1;
@@ -50,6 +50,14 @@ pub enum Kind {
     ClusterVersion = 10,
     /// [`Command::LeaseCheckpoint`]; payload {repeated 1: {1: id, 2: remaining}, 2: term}.
     LeaseCheckpoint = 11,
+    /// [`Command::MemberUpdate`]; payload `Member`, of which id and peer URLs count.
+    MemberUpdate = 12,
+    /// [`Membership::Add`]; payload `Member`.
+    MemberAdd = 13,
+    /// [`Membership::Remove`]; payload `Member`, of which the id counts.
+    MemberRemove = 14,
+    /// [`Membership::Promote`]; payload `Member`, of which the id counts.
+    MemberPromote = 15,
 }
 
 /// Who asked for a command; checked again when it is applied.
@@ -85,6 +93,9 @@ pub enum EntryError {
     /// The entry ends before its own fields do.
     #[error("the entry is cut short at {0} bytes")]
     Short(usize),
+    /// A change of members in an entry that is none for consensus, or the reverse.
+    #[error("the entry is not of the kind that consensus takes it for")]
+    Misplaced,
     /// The payload is not the message of its kind.
     #[error("the payload of an entry of kind {kind} is not readable: {what}")]
     Payload {
@@ -174,7 +185,23 @@ pub fn encode(command: &Command, request: RequestId, author: &Author) -> Bytes {
             let payload = VersionPayload { version: version.clone() };
             message(Kind::ClusterVersion, request, author, &payload)
         }
+        Command::MemberUpdate { member, peer_urls } => {
+            let peer_urls = peer_urls.clone();
+            let payload = pb::Member { id: *member, peer_urls, ..pb::Member::default() };
+            message(Kind::MemberUpdate, request, author, &payload)
+        }
+        Command::Membership(change) => membership(change, request, author),
     }
+}
+
+fn membership(change: &Membership, request: RequestId, author: &Author) -> Bytes {
+    let only = |id: u64| pb::Member { id, ..pb::Member::default() };
+    let (kind, payload) = match change {
+        Membership::Add(member) => (Kind::MemberAdd, member.clone().into()),
+        Membership::Remove(id) => (Kind::MemberRemove, only(*id)),
+        Membership::Promote(id) => (Kind::MemberPromote, only(*id)),
+    };
+    message(kind, request, author, &payload)
 }
 
 fn message(kind: Kind, request: RequestId, author: &Author, payload: &impl Message) -> Bytes {
@@ -254,6 +281,19 @@ fn decode_payload(kind: u8, payload: Bytes) -> Result<Command, EntryError> {
         }
         k if k == Kind::ClusterVersion as u8 => {
             Command::ClusterVersion(read::<VersionPayload>(kind, payload)?.version)
+        }
+        k if k == Kind::MemberUpdate as u8 => {
+            let m: pb::Member = read(kind, payload)?;
+            Command::MemberUpdate { member: m.id, peer_urls: m.peer_urls }
+        }
+        k if k == Kind::MemberAdd as u8 => {
+            Command::Membership(Membership::Add(read::<pb::Member>(kind, payload)?.into()))
+        }
+        k if k == Kind::MemberRemove as u8 => {
+            Command::Membership(Membership::Remove(read::<pb::Member>(kind, payload)?.id))
+        }
+        k if k == Kind::MemberPromote as u8 => {
+            Command::Membership(Membership::Promote(read::<pb::Member>(kind, payload)?.id))
         }
         other => return Err(EntryError::Kind(other)),
     })

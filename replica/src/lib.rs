@@ -48,14 +48,16 @@ pub mod wire;
 
 pub use apply::{Demand, cost};
 pub use auto_compaction::{AutoCompaction, Retain};
-pub use command::{Alarm, AlarmAction, AlarmType, Answer, Applied, Command, Rejected, RequestId};
+pub use command::{
+    Alarm, AlarmAction, AlarmType, Answer, Applied, Command, Membership, Rejected, RequestId,
+};
 pub use consensus::{Committed, Consensus, Output, Retention};
 pub use entry::{Author, Decoded, EntryError};
 pub use error::{Fatal, OpenError};
 pub use job::{Job, JobDone, LogDone, Prepared, TreeDone};
 pub use lessor::{Due, Lessor, Now, Renewal};
 pub use log_store::LogStore;
-pub use machine::{Application, Applications, LeaseChange, Machine};
+pub use machine::{Application, Applications, LeaseChange, Machine, Reconfigured};
 pub use members::{Member, Members};
 pub use note::Note;
 pub use recover::{Opened, Report, Settings};

@@ -18,12 +18,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use revd_btree::Key;
 use revd_mvcc::{Growth, Hub, ScrubAt, ScrubJob, Store, View};
-use revd_raft::{Configuration, EntryKind, Index, Position};
+use revd_raft::{Change, Configuration, EntryKind, Index, Position};
 
 use crate::apply::{self, Demand};
 use crate::command::{Alarm, AlarmType, Applied, Command, Rejected, RequestId};
 use crate::consensus::Committed;
-use crate::entry::EntryError;
+use crate::entry::{Decoded, EntryError};
 use crate::error::Fatal;
 use crate::job::{CheckpointJob, Job, TreeDone};
 use crate::members::{ALARMS, Members};
@@ -66,6 +66,17 @@ pub struct Application {
     pub facts_changed: bool,
     /// What keeps the first of the entries that wait from being applied: a full disk.
     pub stalled_by: Option<Fatal>,
+    /// The last entry was a change of configuration; consensus waits for what it has led to.
+    pub reconfigured: Option<Reconfigured>,
+}
+
+/// What a change of configuration has led to, the same on every member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reconfigured {
+    /// Who belongs to the cluster from now on.
+    To(Configuration),
+    /// It was rejected, and everything stays.
+    Rejected,
 }
 
 /// What has been applied since the start, for whoever publishes it.
@@ -89,8 +100,9 @@ pub struct Machine {
     /// Committed entries that wait, the first of them for room on the disk. Bounded by what
     /// consensus hands out before it hears that something is applied.
     backlog: VecDeque<Committed>,
+    /// In force after the last applied entry.
+    pub(crate) configuration: Configuration,
     applied: Position,
-    configuration: Configuration,
     origin: Origin,
     /// The position in the newest durable checkpoint, and in the one before it, to which the tree
     /// may fall back: the log keeps what comes after the older of the two.
@@ -155,8 +167,7 @@ impl Machine {
         match entry.kind {
             EntryKind::Empty => result.term_begun = Some(entry.position),
             EntryKind::Normal => self.apply_normal(entry, result)?,
-            // Membership is not part of this format yet: only a newer version writes it.
-            EntryKind::Configuration => return Err(EntryError::Kind(0).into()),
+            EntryKind::Configuration => self.apply_configuration(entry, result)?,
         }
         Ok(())
     }
@@ -167,6 +178,43 @@ impl Machine {
         result: &mut Application,
     ) -> Result<(), Fatal> {
         let decoded = entry.decode()?;
+        if matches!(decoded.command, Command::Membership(_)) {
+            // Consensus would not learn of it.
+            return Err(EntryError::Misplaced.into());
+        }
+        self.carry_out(entry, decoded, result)
+    }
+
+    fn apply_configuration(
+        &mut self,
+        entry: &mut Committed,
+        result: &mut Application,
+    ) -> Result<(), Fatal> {
+        assert!(result.reconfigured.is_none(), "nothing is handed out behind a change");
+        let before = self.configuration.clone();
+        if entry.data.is_empty() {
+            // The leader's own: out of a joint configuration, or nothing at all.
+            self.configuration = before.changed(&Change::Leave).unwrap_or(before.clone());
+        } else {
+            let decoded = entry.decode()?;
+            if !matches!(decoded.command, Command::Membership(_)) {
+                return Err(EntryError::Misplaced.into());
+            }
+            self.carry_out(entry, decoded, result)?;
+        }
+        result.reconfigured = Some(match &self.configuration {
+            now if *now == before => Reconfigured::Rejected,
+            now => Reconfigured::To(now.clone()),
+        });
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        entry: &mut Committed,
+        decoded: Decoded,
+        result: &mut Application,
+    ) -> Result<(), Fatal> {
         let at = entry.position;
         let done = match apply::command(self, &decoded.command, at.term.0, result) {
             Ok(done) => done,
@@ -333,6 +381,11 @@ impl Machine {
     /// The entry whose effects the newest durable checkpoint holds.
     pub fn checkpointed(&self) -> Index {
         self.checkpoints[0]
+    }
+
+    /// Who belongs to the cluster, as consensus counts it.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// The members of the cluster.

@@ -6,7 +6,7 @@
 //! | [`MEMBERS`] | (member id, 0, 1) | empty: the member was removed, its id is never used again |
 //! | [`CLUSTER`] | (0, 0, 0) | the cluster version as text |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use revd_api::etcdserverpb as pb;
@@ -19,6 +19,9 @@ pub const MEMBERS: Table = Table(8);
 pub const ALARMS: Table = Table(9);
 /// The table of what belongs to the cluster as a whole.
 pub const CLUSTER: Table = Table(10);
+
+/// The kind of a record that says that its member was removed.
+const REMOVED: u8 = 1;
 
 const VERSION_KEY: Key = Key { main: 0, sub: 0, kind: 0 };
 
@@ -41,6 +44,9 @@ pub struct Member {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
     by_id: BTreeMap<u64, Member>,
+    /// Ids that are never used again. It grows by one entry for each member ever removed, which is
+    /// what keeps a removed one from coming back.
+    removed: BTreeSet<u64>,
     version: Option<String>,
 }
 
@@ -53,11 +59,10 @@ impl Members {
         let mut members = Self::default();
         let mut unreadable = None;
         store.scan(MEMBERS, Key { main: 0, sub: 0, kind: 0 }, &mut |key, value| {
-            if key.kind == 0 {
-                match pb::Member::decode(value) {
-                    Ok(member) => drop(members.by_id.insert(key.main, Member::from(member))),
-                    Err(_) => unreadable = Some(key.main),
-                }
+            match (key.kind, pb::Member::decode(value)) {
+                (REMOVED, _) => drop(members.removed.insert(key.main)),
+                (_, Ok(member)) => drop(members.by_id.insert(key.main, Member::from(member))),
+                (_, Err(_)) => unreadable = Some(key.main),
             }
             true
         })?;
@@ -79,6 +84,34 @@ impl Members {
         store.put_record(MEMBERS, key, &pb::Member::from(member.clone()).encode_to_vec())?;
         self.by_id.insert(member.id, member);
         Ok(())
+    }
+
+    /// Takes a member out for good.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn remove(&mut self, store: &mut Store, id: u64) -> Result<(), Fatal> {
+        store.delete_record(MEMBERS, Key { main: id, sub: 0, kind: 0 })?;
+        store.put_record(MEMBERS, Key { main: id, sub: 0, kind: REMOVED }, &[])?;
+        self.by_id.remove(&id);
+        self.removed.insert(id);
+        Ok(())
+    }
+
+    /// Ids of all members that were removed, in order.
+    pub fn removed(&self) -> impl Iterator<Item = u64> + '_ {
+        self.removed.iter().copied()
+    }
+
+    /// Whether a member of this id was there and is not any more.
+    pub fn was_removed(&self, id: u64) -> bool {
+        self.removed.contains(&id)
+    }
+
+    /// Whether the members other than `id` have one of these peer URLs.
+    pub fn others_have(&self, id: u64, urls: &[String]) -> bool {
+        let mut others = self.iter().filter(|member| member.id != id);
+        others.any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
     }
 
     /// Sets the cluster version.

@@ -9,7 +9,9 @@
 //! A directory without a vote file is new, whatever an interrupted bootstrap has left there:
 //! nothing has been promised to anybody yet. A new member starts with a tree that already holds
 //! the effects of entry 1 of term 1, the founding of the cluster with its first members, so that
-//! every member begins from the same state; the log begins at entry 2.
+//! every member begins from the same state; the log begins at entry 2. A member that joins a
+//! running cluster begins from nothing, at entry 0, and gets the founding with everything else
+//! from its leader.
 //!
 //! Recovery opens the tree, then the log, and checks that they fit:
 //!
@@ -46,7 +48,7 @@ const FOUNDING: Position = Position { index: Index(1), term: Term(1) };
 pub struct Settings {
     /// Who the member is, if it is new. One that has run before keeps what its vote file says.
     pub identity: Identity,
-    /// The founding members, if it is new.
+    /// The founding members, if it is new; none if it joins a cluster that runs already.
     pub founders: Vec<Member>,
     /// The settings of consensus; the id is replaced by the identity's.
     pub raft: Config,
@@ -148,10 +150,11 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
             disk.remove(&log.join(name))?;
         }
     }
+    let birth = if settings.founders.is_empty() { Position::default() } else { FOUNDING };
     let voters = settings.founders.iter().map(|founder| NodeId(founder.id));
     let note = Note {
         origin: Origin::Grown,
-        applied: FOUNDING,
+        applied: birth,
         hash_algorithm: 0,
         state_hash: 0,
         configuration: Configuration::new(voters, []).map_err(OpenError::Founders)?,
@@ -170,9 +173,9 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
     drop(store);
     let mut log_options = settings.log.clone();
     log_options.owner = settings.identity.owner();
-    log_options.first_index = FOUNDING.index.0 + 1;
+    log_options.first_index = birth.index.0 + 1;
     drop(revd_wal::Wal::open(Arc::clone(disk), &log, log_options)?);
-    let state = HardState { term: FOUNDING.term, vote: None };
+    let state = HardState { term: birth.term, vote: None };
     VoteFile::create(&**disk, dir, settings.identity, state)?;
     Ok(())
 }

@@ -129,10 +129,11 @@ impl Member {
     }
 
     fn apply(&mut self, committed: Vec<revd_replica::Committed>) {
-        let application = self.machine.apply(committed).unwrap();
+        let mut application = self.machine.apply(committed).unwrap();
         assert_eq!(application.stalled_by.is_some(), self.machine.is_stalled());
         assert!(application.stalled_by.is_none_or(|fatal| fatal.is_full()));
-        self.consensus.applied(self.machine.applied().index).unwrap();
+        let applied = self.machine.applied().index;
+        self.consensus.applied(applied, application.reconfigured.take()).unwrap();
         for (id, result) in application.answers {
             assert!(self.answered.insert(id.0, result.is_ok()).is_none(), "answered once");
             assert!(!matches!(result.map(|applied| applied.answer), Ok(Answer::Alarms(_))));

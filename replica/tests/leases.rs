@@ -1,5 +1,7 @@
 //! Leases of a whole member: clock, log and key space together, on a simulated disk.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,7 +68,8 @@ impl Member {
             }
             if !output.committed.is_empty() {
                 let application = self.machine.apply(output.committed).unwrap();
-                self.consensus.applied(self.machine.applied().index).unwrap();
+                let applied = self.machine.applied().index;
+                self.consensus.applied(applied, None).unwrap();
                 for change in application.leases {
                     match change {
                         LeaseChange::Granted { id, ttl } => self.lessor.granted(id, ttl, now),

@@ -17,8 +17,8 @@ use crate::config::{ClusterError, ClusterState, Config, InitialCluster, Urls};
 pub struct Founding {
     /// Ids of the member and of its cluster.
     pub ids: Ids,
-    /// Where peers reach the member, as `--initial-cluster` has it.
-    pub peer_urls: Urls,
+    /// All founding members: ids, and where peers reach them as `--initial-cluster` has it.
+    pub members: Vec<(u64, Urls)>,
 }
 
 /// Reads the initial cluster and computes the ids. For a new member only: afterwards these flags
@@ -28,15 +28,14 @@ pub struct Founding {
 /// [`ClusterError`]: a cluster that cannot be started, or that this version cannot run.
 pub fn found(config: &Config) -> Result<Founding, ClusterError> {
     let cluster = InitialCluster::parse(&config.initial_cluster)?;
-    let peer_urls = cluster.only_member(config)?;
+    let own_urls = cluster.own_urls(config)?;
     if config.initial_cluster_state == ClusterState::Existing {
         return Err(ClusterError::Existing);
     }
-    let member = member_id(peer_urls, &config.initial_cluster_token);
-    Ok(Founding {
-        ids: Ids { member, cluster: cluster_id(&[member]) },
-        peer_urls: peer_urls.clone(),
-    })
+    let id = |urls: &Urls| member_id(urls, &config.initial_cluster_token);
+    let members: Vec<_> = cluster.iter().map(|(_, urls)| (id(urls), urls.clone())).collect();
+    let ids: Vec<u64> = members.iter().map(|(id, _)| *id).collect();
+    Ok(Founding { ids: Ids { member: id(own_urls), cluster: cluster_id(&ids) }, members })
 }
 
 #[cfg(test)]
@@ -48,7 +47,8 @@ mod tests {
         let founding = found(&Config::default()).unwrap();
         let expected = Ids { member: 0x8e9e_05c5_2164_694d, cluster: 0xcdf8_1819_4e3a_8c32 };
         assert_eq!(founding.ids, expected);
-        assert_eq!(founding.peer_urls.to_string(), "http://localhost:2380");
+        let [(id, urls)] = &founding.members[..] else { panic!("one member") };
+        assert_eq!((*id, urls.to_string().as_str()), (expected.member, "http://localhost:2380"));
     }
 
     #[test]

@@ -23,16 +23,8 @@ pub enum ClusterError {
     /// This member is not among them.
     #[error("couldn't find local name {0:?} in the initial cluster configuration")]
     NoLocalName(String),
-    /// More members than one.
-    #[error(
-        "--initial-cluster names {0} members; a cluster of more than one member is not built yet"
-    )]
-    Several(usize),
     /// A member that joins others.
-    #[error(
-        "--initial-cluster-state=existing is not built yet: joining a cluster needs more than one \
-         member"
-    )]
+    #[error("--initial-cluster-state=existing is not built yet")]
     Existing,
     /// The entry of this member and what it advertises are not the same.
     #[error("{flag} has {found} but missing from {other}={listed}")]
@@ -84,20 +76,21 @@ impl InitialCluster {
         Ok(InitialCluster(members))
     }
 
-    /// The URLs of the only member, after checking that it is this one and that it advertises
-    /// what is written there.
+    /// All members: name and URLs, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Urls)> {
+        self.0.iter().map(|(name, urls)| (name.as_str(), urls))
+    }
+
+    /// The URLs of this member, after checking that it advertises what is written there.
     ///
     /// # Errors
-    /// When this member is missing, when there are others, or when the URLs differ even after
-    /// their names have been resolved.
-    pub fn only_member(&self, config: &Config) -> Result<&Urls, ClusterError> {
+    /// When this member is missing, or when the URLs differ even after their names have been
+    /// resolved.
+    pub fn own_urls(&self, config: &Config) -> Result<&Urls, ClusterError> {
         let own = self
             .0
             .get(&config.name)
             .ok_or_else(|| ClusterError::NoLocalName(config.name.clone()))?;
-        if self.0.len() > 1 {
-            return Err(ClusterError::Several(self.0.len()));
-        }
         let advertised = &config.initial_advertise_peer_urls;
         if own == advertised {
             return Ok(own);
@@ -142,7 +135,7 @@ mod tests {
 
     fn check(cluster: &str, name: &str, peers: &str) -> Result<String, ClusterError> {
         let cluster = InitialCluster::parse(cluster)?;
-        cluster.only_member(&config(name, peers)).map(Urls::to_string)
+        cluster.own_urls(&config(name, peers)).map(Urls::to_string)
     }
 
     #[test]
@@ -180,9 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn several_members_are_refused() {
-        let found = check("a=http://localhost:1,b=http://localhost:2", "a", "http://localhost:1");
-        assert_eq!(found, Err(ClusterError::Several(2)));
+    fn each_member_finds_itself_among_several() {
+        let cluster = "a=http://localhost:1,b=http://localhost:2";
+        let found = |name, urls| check(cluster, name, urls);
+        assert_eq!(found("a", "http://localhost:1").as_deref(), Ok("http://localhost:1"));
+        assert_eq!(found("b", "http://localhost:2").as_deref(), Ok("http://localhost:2"));
     }
 
     #[test]

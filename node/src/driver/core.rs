@@ -11,22 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use revd_raft::{Index, Input, ReadId, Refused, Role, RoleChange};
+use revd_raft::{Index, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
     Application, Applied, Command, Committed, Consensus, Decoded, Demand, Due, Fatal, JobDone,
-    LeaseChange, Lessor, Machine, Now, Rejected, Renewal, RequestId, entry,
+    LeaseChange, Lessor, Machine, Now, Renewal, RequestId, entry,
 };
 
-use super::handle::{CallError, Request, Shared, Slot, Status};
+use super::handle::{CallError, Proposal, Request, Shared, Slot, Status};
 use super::jobs::Jobs;
 use super::report;
 use super::room::Room;
 use super::upkeep::{CHECKPOINT_AFTER, Upkeep};
+use crate::peer::Peers;
 
 /// The grain of raft's clock.
 pub(super) const TICK: Duration = Duration::from_millis(10);
-
 
 /// Everything that one member's thread owns.
 pub(super) struct Core {
@@ -35,6 +34,7 @@ pub(super) struct Core {
     pub(super) machine: Machine,
     pub(super) lessor: Lessor,
     pub(super) jobs: Jobs,
+    pub(super) peers: Peers,
     pub(super) clock: Clock,
     pub(super) waiting: Waiting,
     pub(super) role: RoleChange,
@@ -43,6 +43,17 @@ pub(super) struct Core {
     pub(super) checkpoint_at: Option<Instant>,
     pub(super) room: Room,
     pub(super) upkeep: Upkeep,
+    /// When this member, which was removed from its cluster, is to end.
+    pub(super) removed_at: Option<Instant>,
+}
+
+/// How the core has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The member does not belong to its cluster any more.
+    Removed,
 }
 
 /// The monotonic clock as the values below see it.
@@ -69,11 +80,15 @@ const DAY: u64 = 86_400_000_000_000;
 pub(super) struct Waiting {
     /// For their entry to be applied. At most as many as the inbox takes in between two batches
     /// and consensus accepts by its bound on uncommitted bytes.
-    proposals: HashMap<RequestId, (Slot<Applied>, Demand)>,
+    pub(super) proposals: HashMap<RequestId, (Slot<Applied>, Demand)>,
+    /// When it is looked for callers that have given up.
+    pub(super) forget_at: Option<Instant>,
+    /// For a leader, or for an earlier change of members to be done. As many as the inbox takes.
+    pub(super) early: VecDeque<Proposal>,
     /// For a read index that has not been asked for yet.
-    barriers: Vec<Slot<()>>,
-    /// For the answer to a read index.
-    asked: VecDeque<(ReadId, Vec<Slot<()>>)>,
+    pub(super) barriers: Vec<Slot<()>>,
+    /// For the answer to a read index, with when it was asked for.
+    pub(super) asked: VecDeque<(ReadId, Instant, Vec<Slot<()>>)>,
     /// For their read index to be applied.
     reads: Vec<(Index, Vec<Slot<()>>)>,
     last_read: u64,
@@ -85,6 +100,8 @@ pub(super) struct Waiting {
     pub(super) compactions: Vec<Slot<()>>,
     /// A read index with which the Lessor confirms its leadership.
     confirmation: Option<ReadId>,
+    /// For leadership to go to another member.
+    pub(super) transfers: Vec<(NodeId, Slot<()>)>,
 }
 
 impl Core {
@@ -92,7 +109,7 @@ impl Core {
     ///
     /// # Errors
     /// [`Fatal`]: nothing that was not acknowledged may be trusted to have happened.
-    pub(super) fn run(&mut self) -> Result<(), Fatal> {
+    pub(super) fn run(&mut self) -> Result<Ended, Fatal> {
         let mut batch = Vec::new();
         loop {
             self.shared.inbox.take_until(&mut batch, self.deadline());
@@ -109,7 +126,12 @@ impl Core {
             self.look_after_room(now)?;
             self.start_work(now)?;
             if stop {
-                return self.finish();
+                self.finish()?;
+                return Ok(Ended::Stopped);
+            }
+            if self.removed_at.is_some_and(|at| at <= now) {
+                self.finish()?;
+                return Ok(Ended::Removed);
             }
         }
     }
@@ -122,13 +144,13 @@ impl Core {
         let lease = lease.map(|at| self.clock.instant(at));
         let checkpoint = self.checkpoint_at.filter(|_| !self.machine.is_checkpointing());
         let (room, upkeep) = (self.room_deadline(), self.upkeep_deadline());
-        [tick, lease, checkpoint, room, upkeep].into_iter().flatten().min()
+        [tick, lease, checkpoint, room, upkeep, self.removed_at].into_iter().flatten().min()
     }
 
     /// A lone leader has nobody to send heartbeats to and nobody who could depose it: it needs no
     /// ticks, and an idle member then does not wake at all.
     fn leads_alone(&self) -> bool {
-        self.role.role == Role::Leader
+        self.role.role == Role::Leader && self.consensus.is_lone()
     }
 
     fn tick(&mut self, now: Instant) {
@@ -141,10 +163,11 @@ impl Core {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.input(Input::Tick);
+            self.ask_again(now);
         }
     }
 
-    fn input(&mut self, input: Input) {
+    pub(super) fn input(&mut self, input: Input) {
         if let Err(refused) = self.consensus.step(input) {
             tracing::debug!(error = %refused, "consensus refused an input");
         }
@@ -153,12 +176,15 @@ impl Core {
     /// Takes one request; true when it is the one to stop.
     fn take(&mut self, request: Request, now: Instant) -> Result<bool, Fatal> {
         match request {
-            Request::Propose { entry, decoded, slot } => self.propose(entry, decoded, slot)?,
+            Request::Propose(proposal) => self.propose(proposal)?,
             Request::RefusedRoom => {
                 self.refused_room();
                 // Before what the caller asks next, which may be for the standing alarms.
                 self.look_after_room(now)?;
             }
+            Request::Peer(event) => self.peer(event, now),
+            Request::Transfer { to, slot } => self.transfer(to, slot),
+            Request::HandOver(slot) => self.hand_over(slot),
             Request::Barrier(slot) => self.waiting.barriers.push(slot),
             Request::KeepAlive { id, slot } => self.keep_alive(id, slot, now),
             Request::TimeToLive { id, slot } => {
@@ -166,31 +192,11 @@ impl Core {
             }
             Request::LeaseIds(slot) => answer(slot, Ok(self.lessor.ids())),
             Request::PhysicallyCompacted(slot) => self.waiting.compactions.push(slot),
+            Request::Persisted(written) => self.persisted(written)?,
             Request::Done(done) => self.done(done?, now)?,
             Request::Stop => return Ok(true),
         }
         Ok(false)
-    }
-
-    fn propose(
-        &mut self,
-        entry: Bytes,
-        decoded: Decoded,
-        slot: Slot<Applied>,
-    ) -> Result<(), Fatal> {
-        let (id, demand) = (decoded.request, Demand::of(&decoded.command));
-        if !self.let_in(demand)? {
-            answer(slot, Err(CallError::Rejected(Rejected::NoSpace)));
-            return Ok(());
-        }
-        match self.consensus.propose(entry, decoded) {
-            Ok(()) => drop(self.waiting.proposals.insert(id, (slot, demand))),
-            Err(refused) => {
-                self.let_out(demand);
-                answer(slot, Err(refusal(&refused)));
-            }
-        }
-        Ok(())
     }
 
     fn keep_alive(&mut self, id: i64, slot: Slot<Option<i64>>, now: Instant) {
@@ -247,13 +253,14 @@ impl Core {
 
     /// Carries out everything that consensus has become due, until nothing is.
     pub(super) fn turn(&mut self, now: Instant) -> Result<(), Fatal> {
-        self.ask_read_index();
+        self.propose_early()?;
+        self.ask_read_index(now);
         let mut moved = false;
         loop {
             let output = self.consensus.take();
             // A read index may let a renewal go on that proposes something.
-            let idle =
-                output.persist.is_none() && output.committed.is_empty() && output.reads.is_empty();
+            let is_written_here = output.persist.is_some() && self.consensus.is_lone();
+            let idle = !is_written_here && output.committed.is_empty() && output.reads.is_empty();
             if let Some(role) = output.role {
                 self.changed_role(role);
                 moved = true;
@@ -267,6 +274,8 @@ impl Core {
             for job in output.jobs {
                 self.jobs.start(job);
             }
+            self.peers.send(output.messages);
+            self.snapshots_wanted(&output.snapshots);
             if output.persist.is_some() {
                 self.persist(output.persist)?;
             }
@@ -288,7 +297,8 @@ impl Core {
     pub(super) fn apply(&mut self, committed: Vec<Committed>, now: Instant) -> Result<(), Fatal> {
         let mut application = self.machine.apply(committed)?;
         let stalled_by = application.stalled_by.take();
-        self.consensus.applied(self.machine.applied().index)?;
+        let applied = self.machine.applied().index;
+        self.consensus.applied(applied, application.reconfigured.take())?;
         // Whoever gets an answer also finds it in what the member says of itself.
         self.publish_status();
         self.applied(application, now);
@@ -322,7 +332,7 @@ impl Core {
             self.lessor.lead(begun.term.0, at);
         }
         if application.facts_changed {
-            self.publish_facts();
+            self.members_changed(now);
         }
         for (id, result) in application.answers {
             match self.waiting.proposals.remove(&id) {
@@ -345,7 +355,7 @@ impl Core {
     }
 
     /// One read index for all barriers that wait.
-    fn ask_read_index(&mut self) {
+    fn ask_read_index(&mut self, now: Instant) {
         if self.waiting.barriers.is_empty() {
             return;
         }
@@ -353,7 +363,7 @@ impl Core {
         let id = ReadId(self.waiting.last_read);
         let slots = std::mem::take(&mut self.waiting.barriers);
         match self.consensus.step(Input::Read(id)) {
-            Ok(()) => self.waiting.asked.push_back((id, slots)),
+            Ok(()) => self.waiting.asked.push_back((id, now, slots)),
             // Asked again once a leader is known; the callers' own time runs meanwhile.
             Err(Refused::NoLeader) => self.waiting.barriers = slots,
             Err(refused) => {
@@ -372,8 +382,8 @@ impl Core {
                 self.keep_alive(lease, slot, now);
             }
         }
-        let at = self.waiting.asked.iter().position(|(asked, _)| *asked == id);
-        if let Some((_, slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
+        let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
+        if let Some((.., slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
             self.waiting.reads.push((index, slots));
         }
     }
@@ -382,8 +392,8 @@ impl Core {
         if self.waiting.confirmation.take_if(|confirmation| *confirmation == id).is_some() {
             self.refuse_renewals();
         }
-        let at = self.waiting.asked.iter().position(|(asked, _)| *asked == id);
-        if let Some((_, slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
+        let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
+        if let Some((.., slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
             for slot in slots {
                 answer(slot, Err(CallError::LeaderChanged));
             }
@@ -439,6 +449,7 @@ impl Core {
             self.refuse_renewals();
         }
         self.role = role;
+        self.transferred();
     }
 
     /// Ends: what waits is refused, a job under way is waited for, and a last checkpoint makes the
@@ -465,9 +476,10 @@ impl Core {
         }
     }
 
-    fn publish_status(&mut self) {
+    pub(super) fn publish_status(&mut self) {
         let raft = self.consensus.status();
         let applied = self.machine.applied();
+        let is_learner = self.machine.configuration().is_learner(raft.id);
         let mut facts = self.shared.facts.write();
         facts.status = Status {
             leader: raft.leader.map_or(0, |id| id.0),
@@ -475,7 +487,7 @@ impl Core {
             raft_term: raft.term.0,
             commit: raft.commit.0,
             applied: applied.index.0,
-            is_learner: false,
+            is_learner,
             ..facts.status
         };
         drop(facts);
@@ -490,6 +502,7 @@ impl Core {
         let members = self.machine.members();
         let mut facts = self.shared.facts.write();
         facts.members = Arc::new(members.iter().cloned().collect());
+        facts.removed = Arc::new(members.removed().collect());
         facts.alarms = Arc::new(self.machine.alarms().collect());
         facts.cluster_version = members.version().map(Arc::from);
     }
@@ -512,8 +525,10 @@ pub(super) fn answer<T>(slot: Slot<T>, result: Result<T, CallError>) {
     let _ = slot.send(result);
 }
 
-fn refusal(refused: &Refused) -> CallError {
+pub(super) fn refusal(refused: &Refused) -> CallError {
     match refused {
+        Refused::Transferring { .. } => CallError::Dropped,
+        Refused::NotCaughtUp { .. } => CallError::NotCaughtUp,
         Refused::Full { .. } | Refused::TooManyReads { .. } => CallError::TooManyRequests,
         Refused::NotLeader { .. } | Refused::NoLeader => CallError::NoLeader,
         _ => CallError::LeaderChanged,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use revd_mvcc::{Hub, View};
+use revd_raft::NodeId;
 use revd_replica::{
     Alarm, Applied, Author, Command, Decoded, Fatal, Identity, JobDone, Member, Rejected,
     RequestId, entry,
@@ -14,12 +15,21 @@ use revd_replica::{
 use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, NotTaken};
+use super::jobs::Written;
 use super::meters::Meters;
 use super::report;
 use crate::config::Config;
+use crate::peer::call::{self, Calls};
+use crate::peer::{Event, Presence};
 
 /// Requests that may wait for the core at one time; more are refused as too many.
 pub const WAITING_BOUND: usize = 65_536;
+
+/// A connection counts for the health of the cluster after this long (etcd's figure).
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// The pause before a leader is asked again that could not be, or was none (etcd's figure).
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a call did not get its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +42,18 @@ pub enum CallError {
     TooManyRequests,
     /// No answer within the request timeout; the command may still be applied.
     Timeout,
+    /// No leader came up within the request timeout; the command was not proposed.
+    NoLeaderInTime,
+    /// Leadership is just being handed over.
+    Dropped,
+    /// The learner lacks entries that a voter must have.
+    NotCaughtUp,
+    /// Only the leader does this.
+    NotLeader,
+    /// Leadership cannot go to that member.
+    BadTransferee,
+    /// Leadership did not go over in time.
+    TransferTimeout,
     /// No leader is known.
     NoLeader,
     /// The leadership was lost while the call waited.
@@ -40,6 +62,13 @@ pub enum CallError {
     NotPrimary,
     /// The member is stopping.
     Stopped,
+}
+
+impl From<call::CallError> for CallError {
+    /// Whatever the reason: another attempt may find a leader.
+    fn from(_: call::CallError) -> Self {
+        Self::NotPrimary
+    }
 }
 
 /// Where consensus stands, as of the last batch.
@@ -81,7 +110,13 @@ pub struct Sizes {
 /// One call to the core thread.
 pub(super) enum Request {
     /// Get a command through the log.
-    Propose { entry: Bytes, decoded: Decoded, slot: Slot<Applied> },
+    Propose(Proposal),
+    /// Something has come from another member.
+    Peer(Event),
+    /// Hand leadership to a member.
+    Transfer { to: NodeId, slot: Slot<()> },
+    /// Hand leadership to whoever is best placed, if there is anybody.
+    HandOver(Slot<()>),
     /// Wait until the local view is as new as any answer given before now.
     Barrier(Slot<()>),
     /// Restart the countdown of a lease.
@@ -94,10 +129,19 @@ pub(super) enum Request {
     PhysicallyCompacted(Slot<()>),
     /// The door has refused something for want of room.
     RefusedRoom,
-    /// A job that another thread has run.
+    /// Entries are durable, or found the disk full.
+    Persisted(Written),
+    /// Any other job that another thread has run.
     Done(Result<JobDone, Fatal>),
     /// Checkpoint and end.
     Stop,
+}
+
+/// A command on its way into the log.
+pub(super) struct Proposal {
+    pub(super) entry: Bytes,
+    pub(super) decoded: Decoded,
+    pub(super) slot: Slot<Applied>,
 }
 
 /// Where the answer of one call goes.
@@ -111,6 +155,8 @@ pub(super) struct Shared {
     pub(super) hub: Hub,
     pub(super) meters: Meters,
     pub(super) facts: RwLock<Facts>,
+    pub(super) presence: Presence,
+    pub(super) calls: Calls,
     pub(super) pending: AtomicUsize,
     pub(super) db_size: AtomicI64,
     pub(super) db_in_use: AtomicI64,
@@ -126,6 +172,8 @@ pub(super) struct Shared {
 pub(super) struct Facts {
     pub(super) status: Status,
     pub(super) members: Arc<Vec<Member>>,
+    /// Ids of members that were removed.
+    pub(super) removed: Arc<Vec<u64>>,
     pub(super) alarms: Arc<Vec<Alarm>>,
     pub(super) cluster_version: Option<Arc<str>>,
     /// Why the member has stopped by itself.
@@ -141,6 +189,8 @@ impl Shared {
             hub,
             meters: Meters::default(),
             facts: RwLock::default(),
+            presence: Presence::default(),
+            calls: Calls::default(),
             pending: AtomicUsize::new(0),
             db_size: AtomicI64::new(0),
             db_in_use: AtomicI64::new(0),
@@ -177,7 +227,11 @@ impl Handle {
         }
         let decoded = Decoded { request, author, command };
         self.shared.pending.fetch_add(1, Relaxed);
-        let result = self.call(|slot| Request::Propose { entry, decoded, slot }).await;
+        let call = self.call(|slot| Request::Propose(Proposal { entry, decoded, slot }));
+        let result = match call.await {
+            Err(CallError::Timeout) if self.status().leader == 0 => Err(CallError::NoLeaderInTime),
+            result => result,
+        };
         self.shared.pending.fetch_sub(1, Relaxed);
         if !matches!(result, Ok(_) | Err(CallError::Rejected(_))) {
             self.shared.meters.proposals_failed.add(1);
@@ -194,21 +248,113 @@ impl Handle {
         self.call(Request::Barrier).await
     }
 
-    /// Restarts the countdown of a lease: its granted seconds, or `None` if there is no such
-    /// lease. A lease that has run out is waited for until it is gone.
+    /// Hands leadership to a member, and returns when it leads.
     ///
     /// # Errors
-    /// [`CallError`], when leadership could not be confirmed in time.
+    /// [`CallError`] when this member does not lead, the other cannot, or it takes too long.
+    pub async fn transfer(&self, to: u64) -> Result<(), CallError> {
+        match self.call(|slot| Request::Transfer { to: NodeId(to), slot }).await {
+            Err(CallError::Timeout) => Err(CallError::TransferTimeout),
+            result => result,
+        }
+    }
+
+    /// Hands leadership to the voter that is best placed, if this member leads and there is one,
+    /// and returns when it leads.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`] when there is nothing to hand over; others when it takes too long.
+    pub async fn hand_over(&self) -> Result<(), CallError> {
+        self.call(Request::HandOver).await
+    }
+
+    /// Takes an event of the streams between members; says whether the member still runs. A message
+    /// that finds the inbox full is lost, as it might have been on the way.
+    pub fn peer_event(&self, event: Event) -> bool {
+        let pushed = match event {
+            Event::Message(_) => self.shared.inbox.push(Request::Peer(event)),
+            // One for each stream that begins or ends.
+            _ => self.shared.inbox.push_always(Request::Peer(event)),
+        };
+        pushed != Err(NotTaken::Closed)
+    }
+
+    /// Restarts the countdown of a lease: its granted seconds, or `None` if there is no such
+    /// lease. The leader does it, wherever it is. A lease that has run out is waited for until it
+    /// is gone.
+    ///
+    /// # Errors
+    /// [`CallError`], when no leader could be asked in time.
     pub async fn keep_alive(&self, id: i64) -> Result<Option<i64>, CallError> {
+        let until = Instant::now() + self.request_timeout();
+        loop {
+            let outcome = match self.leader_urls() {
+                None => Err(CallError::NotPrimary),
+                Some(Leader::Here) => self.renew_here(id).await,
+                Some(Leader::At(urls)) => self.in_time(self.shared.calls.renew(&urls, id)).await,
+            };
+            if let Some(outcome) = unless_again(outcome, until).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Whole seconds left of a lease, and seconds granted; `None` if there is no such lease. The
+    /// leader counts them, wherever it is.
+    ///
+    /// # Errors
+    /// [`CallError`], when no leader could be asked in time.
+    pub async fn time_to_live(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
+        let until = Instant::now() + self.request_timeout();
+        loop {
+            let outcome = match self.leader_urls() {
+                None => Err(CallError::NotPrimary),
+                Some(Leader::Here) => self.remaining_here(id).await,
+                Some(Leader::At(urls)) => {
+                    self.in_time(self.shared.calls.remaining(&urls, id)).await
+                }
+            };
+            if let Some(outcome) = unless_again(outcome, until).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// As [`Handle::keep_alive`], on the leader alone.
+    ///
+    /// # Errors
+    /// [`CallError`], when this member does not lead, or could not confirm it.
+    pub async fn renew_here(&self, id: i64) -> Result<Option<i64>, CallError> {
         self.call(|slot| Request::KeepAlive { id, slot }).await
     }
 
-    /// Whole seconds left of a lease, and seconds granted; `None` if there is no such lease.
+    /// As [`Handle::time_to_live`], on the leader alone.
     ///
     /// # Errors
-    /// [`CallError`], when there is no leader to ask.
-    pub async fn time_to_live(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
+    /// [`CallError`], when this member does not lead.
+    pub async fn remaining_here(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
         self.call(|slot| Request::TimeToLive { id, slot }).await
+    }
+
+    /// Where the leader is, if one is known.
+    fn leader_urls(&self) -> Option<Leader> {
+        let status = self.status();
+        if status.leader == status.member_id {
+            return Some(Leader::Here);
+        }
+        let members = self.members();
+        let leader = members.iter().find(|member| member.id == status.leader)?;
+        Some(Leader::At(leader.peer_urls.clone()))
+    }
+
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, call::CallError>>,
+    ) -> Result<T, CallError> {
+        match tokio::time::timeout(self.request_timeout(), answer).await {
+            Ok(answer) => answer.map_err(CallError::from),
+            Err(_) => Err(CallError::Timeout),
+        }
     }
 
     /// All leases: soonest to run out first on the leader, by id elsewhere.
@@ -249,6 +395,28 @@ impl Handle {
         Arc::clone(&self.shared.facts.read().members)
     }
 
+    /// Ids of the members that were removed.
+    pub fn removed(&self) -> Arc<Vec<u64>> {
+        Arc::clone(&self.shared.facts.read().removed)
+    }
+
+    /// Who is connected to this member.
+    pub fn presence(&self) -> &Presence {
+        &self.shared.presence
+    }
+
+    /// Whether a member has been connected for long enough to count on it; this one has.
+    pub fn is_settled(&self, id: u64) -> bool {
+        id == self.status().member_id
+            || self.presence().of(id).is_some_and(|since| since >= SETTLED)
+    }
+
+    /// How many voters have been connected for long enough, this one included.
+    pub fn settled_voters(&self) -> usize {
+        let members = self.members();
+        members.iter().filter(|member| !member.is_learner && self.is_settled(member.id)).count()
+    }
+
     /// The standing alarms.
     pub fn alarms(&self) -> Arc<Vec<Alarm>> {
         Arc::clone(&self.shared.facts.read().alarms)
@@ -276,9 +444,9 @@ impl Handle {
         self.shared.config.quota().map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
     }
 
-    /// Whether a request of this cost may be proposed, as far as the door can tell: the core decides
-    /// by what is true when the request comes to it. If not, the core is told, and raises the
-    /// NOSPACE alarm that then stands for the whole cluster.
+    /// Whether a request of this cost may be proposed, as far as the door can tell: the core
+    /// decides by what is true when the request comes to it. If not, the core is told, and raises
+    /// the NOSPACE alarm that then stands for the whole cluster.
     pub fn has_room(&self, cost: i64) -> bool {
         let used = self.shared.used.load(Relaxed).saturating_add(cost.unsigned_abs());
         let is_within = self.shared.config.quota().is_none_or(|quota| used < quota);
@@ -352,6 +520,27 @@ impl Handle {
             NotTaken::Full => CallError::TooManyRequests,
             NotTaken::Closed => CallError::Stopped,
         })
+    }
+}
+
+/// Who is to be asked.
+enum Leader {
+    Here,
+    At(Vec<String>),
+}
+
+/// What was answered; `None`, after a pause, if nobody led for sure and there is time to ask again.
+async fn unless_again<T>(
+    outcome: Result<T, CallError>,
+    until: Instant,
+) -> Option<Result<T, CallError>> {
+    match outcome {
+        Err(CallError::NotPrimary) if Instant::now() < until => {
+            tokio::time::sleep(ASK_AGAIN).await;
+            None
+        }
+        Err(CallError::NotPrimary) => Some(Err(CallError::Timeout)),
+        outcome => Some(outcome),
     }
 }
 

@@ -9,6 +9,7 @@
 //! The doors hold a [`Handle`]; a call goes through the bounded inbox and comes back through a
 //! slot of its own. Reads do not come here: they use the published view on their own thread.
 
+mod cluster;
 mod core;
 mod handle;
 mod inbox;
@@ -31,11 +32,13 @@ use revd_replica::{
 };
 use tokio::sync::oneshot;
 
+pub use self::core::Ended;
 pub use handle::{CallError, Handle, Sizes, Status, WAITING_BOUND};
 pub use meters::{BOUNDS, Counter, Histogram, Meters};
 
 use self::core::{Clock, Core, TICK, Waiting};
 use crate::config::Config;
+use crate::peer::Peers;
 use handle::{Request, Shared};
 use room::Room;
 use upkeep::Upkeep;
@@ -56,7 +59,7 @@ pub enum DriverError {
 pub struct Driver {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    ended: oneshot::Receiver<Option<String>>,
+    ended: oneshot::Receiver<Result<Ended, String>>,
 }
 
 /// Opens the member in the data directory and starts its threads.
@@ -101,7 +104,8 @@ pub fn start(
         consensus: opened.consensus,
         machine,
         lessor: Lessor::new(options, opened.leases),
-        jobs: jobs::Jobs::new(Arc::clone(&shared))?,
+        jobs: jobs::Jobs::new(&shared)?,
+        peers: peers(report.identity, Handle { shared: Arc::clone(&shared) }),
         clock: Clock { start: now },
         waiting: Waiting::default(),
         role: RoleChange::default(),
@@ -109,6 +113,7 @@ pub fn start(
         checkpoint_at: None,
         room: Room::default(),
         upkeep: Upkeep::new(auto, now),
+        removed_at: None,
     };
     shared.facts.write().status = Status {
         cluster_id: report.identity.cluster,
@@ -118,12 +123,14 @@ pub fn start(
         commit: report.applied.index.0,
         ..Status::default()
     };
-    core.publish_facts();
+    core.members_changed(now);
     core.publish_sizes();
-    // A lone voter has nobody to wait for.
-    core.consensus.step(Input::Campaign).map_err(|refused| {
-        std::io::Error::other(format!("the member cannot stand for election: {refused}"))
-    })?;
+    if core.consensus.is_lone() {
+        // It has nobody to wait for.
+        core.consensus.step(Input::Campaign).map_err(|refused| {
+            std::io::Error::other(format!("the member cannot stand for election: {refused}"))
+        })?;
+    }
     let (sender, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name("revd-core".into()).spawn(move || {
         let _ = sender.send(run(core));
@@ -132,21 +139,34 @@ pub fn start(
     Ok((handle, Driver { shared, thread: Some(thread), ended }, report))
 }
 
-/// Runs the core to its end; says why if it ended by itself.
-fn run(mut core: Core) -> Option<String> {
+/// The streams to other members, whose events go into the inbox.
+fn peers(identity: Identity, handle: Handle) -> Peers {
+    let listener = Arc::new(move |event| handle.peer_event(event));
+    Peers::new(identity, tokio::runtime::Handle::current(), listener)
+}
+
+/// Runs the core to its end, and says how it ended.
+fn run(mut core: Core) -> Result<Ended, String> {
     let shared = Arc::clone(&core.shared);
-    let failure = core.run().err().map(|fatal| fatal.to_string());
-    shared.facts.write().failure = failure.as_deref().map(Arc::from);
+    let ended = core.run().map_err(|fatal| fatal.to_string());
+    let failure = match &ended {
+        Ok(Ended::Stopped) => None,
+        Ok(Ended::Removed) => Some("it was removed from its cluster"),
+        Err(failure) => Some(failure.as_str()),
+    };
+    shared.facts.write().failure = failure.map(Arc::from);
     // What still waits is dropped, and each caller learns from its slot that the member stops.
     drop(shared.inbox.close());
-    failure
+    ended
 }
 
 impl Driver {
-    /// Resolves when the core has ended: with the reason if it could not go on, or without when it
-    /// was stopped.
-    pub async fn ended(&mut self) -> Option<String> {
-        (&mut self.ended).await.unwrap_or_else(|_| Some("the core thread has panicked".to_owned()))
+    /// Resolves when the core has ended; an error says why it could not go on.
+    ///
+    /// # Errors
+    /// The reason, as text.
+    pub async fn ended(&mut self) -> Result<Ended, String> {
+        (&mut self.ended).await.unwrap_or_else(|_| Err("the core thread has panicked".to_owned()))
     }
 
     /// Writes a last checkpoint and ends the threads; blocks until they are gone.

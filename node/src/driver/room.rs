@@ -17,6 +17,7 @@ use revd_replica::job::PersistJob;
 use revd_replica::{Alarm, AlarmAction, AlarmType, Command, Demand, Fatal, SpaceAlarm, Verdict};
 
 use super::core::Core;
+use super::jobs::{self, Written};
 use super::report;
 
 /// How long what has found the disk full waits before it tries again.
@@ -31,6 +32,8 @@ pub(super) struct Room {
     alarm: SpaceAlarm,
     /// Entries that wait for room in the log, or to be written right away.
     unwritten: VecDeque<PersistJob>,
+    /// The log's thread is writing.
+    is_writing: bool,
     /// When what has found the disk full is tried again; `None` while nothing has.
     retry_at: Option<Instant>,
 }
@@ -70,30 +73,53 @@ impl Core {
         }
     }
 
-    /// Makes durable what waits for it, in order, until the log finds the disk full.
+    /// Makes durable what waits for it, in order, until the log finds the disk full: here and now
+    /// for a member that is alone, else on the log's own thread.
     ///
     /// # Errors
     /// [`Fatal`]: the member must stop.
     pub(super) fn persist(&mut self, next: Option<PersistJob>) -> Result<(), Fatal> {
         self.room.unwritten.extend(next);
-        while let Some(persist) = self.room.unwritten.front() {
-            let start = Instant::now();
-            let done = match persist.run() {
-                Ok(done) => done,
-                Err(fatal) if fatal.is_full() => {
-                    self.found_full(start, &fatal);
-                    return Ok(());
-                }
-                Err(fatal) => return Err(fatal),
-            };
-            let took = start.elapsed();
-            self.shared.meters.wal_bytes.add(persist.bytes() as u64);
-            self.shared.meters.wal_sync.observe(took);
-            report::synced(took);
-            self.room.unwritten.pop_front();
-            self.consensus.done(done)?;
+        while !self.room.is_writing
+            && let Some(job) = self.room.unwritten.pop_front()
+        {
+            if !self.consensus.is_lone() {
+                self.room.is_writing = true;
+                self.jobs.persist(job);
+            } else if !self.written(jobs::write(job))? {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Takes what the log's thread has made durable.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub(super) fn persisted(&mut self, written: Written) -> Result<(), Fatal> {
+        self.room.is_writing = false;
+        if self.written(written)? { self.persist(None) } else { Ok(()) }
+    }
+
+    /// Whether it was written; if not, the disk was full, and it is tried again.
+    fn written(&mut self, written: Written) -> Result<bool, Fatal> {
+        let Written { job, outcome, took } = written;
+        match outcome {
+            Ok(done) => {
+                self.shared.meters.wal_bytes.add(job.bytes() as u64);
+                self.shared.meters.wal_sync.observe(took);
+                report::synced(took);
+                self.consensus.done(done)?;
+                Ok(true)
+            }
+            Err(fatal) if fatal.is_full() => {
+                self.room.unwritten.push_front(job);
+                self.found_full(Instant::now(), &fatal);
+                Ok(false)
+            }
+            Err(fatal) => Err(fatal),
+        }
     }
 
     /// Something that must be done found the disk full.

@@ -6,7 +6,7 @@
 //! - [`authority`]: making calls of etcd's own client 3.4 acceptable to the library below;
 //! - [`door`]: which of the two protocols a request of a client belongs to;
 //! - [`endpoints`], [`health`], [`exposition`]: what HTTP/1.1 gets to see;
-//! - [`peer`]: what other members get to see.
+//! - [`peer`], [`lease`]: what other members get to see, and to ask the leader.
 //!
 //! The endpoints ask a [`Member`] and not the driver's handle, so that each state of a member,
 //! also one that is hard to bring about, is a test of a few lines.
@@ -17,6 +17,7 @@ pub mod endpoints;
 pub mod exposition;
 mod handle;
 pub mod health;
+pub mod lease;
 pub mod listen;
 pub mod member;
 pub mod peer;

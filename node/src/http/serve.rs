@@ -135,7 +135,8 @@ impl Stopping {
         Call { _member: self.calls.upgrade() }
     }
 
-    async fn requested(&mut self) {
+    /// Resolves when the server is to stop.
+    pub(crate) async fn requested(&mut self) {
         // An error means that the stopper is gone, and with it the reason to go on.
         drop(self.stop.wait_for(|stop| *stop).await);
     }
@@ -223,7 +224,8 @@ async fn connection<F, A, B>(
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(Mended::new(stream)), service);
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Mended::new(stream)), service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -1,11 +1,12 @@
 //! `etcdserverpb.Cluster`: who the members are.
 //!
-//! A cluster of one can answer most of it. What would really change its membership is not built
-//! yet and says so, after the checks that come before it.
+//! Whether a change is wise is judged here, by what this member sees: whether enough members have
+//! started, and whether enough of them are connected. Whether it fits is judged where it is
+//! applied.
 
 use revd_api::etcdserverpb as pb;
 use revd_api::etcdserverpb::cluster_server::Cluster;
-use revd_replica::Member;
+use revd_replica::{Command, Member, Membership};
 use tonic::{Request, Response, Status};
 use url::{Host, Url};
 
@@ -37,13 +38,43 @@ impl ClusterService {
         others.any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
     }
 
-    /// Whether a quorum of the voters will have started once `id` has gone.
-    fn can_lose(&self, id: u64) -> bool {
+    /// Gets a change through the log, and lists the members after it.
+    async fn change(&self, command: Command) -> Result<Vec<pb::Member>, Status> {
+        self.door.handle.propose(command).await.map_err(errors::call_failed)?;
+        Ok(self.members())
+    }
+
+    /// Refuses to take a member away if those who have started would be no quorum of the voters.
+    fn check_removal(&self, id: u64) -> Result<(), Refusal> {
+        if self.member(id).is_some_and(|member| member.is_learner) {
+            return Ok(());
+        }
         let members = self.door.handle.members();
         let left = || members.iter().filter(|member| !member.is_learner && member.id != id);
         let started = left().filter(|member| !member.name.is_empty()).count();
-        started > left().count() / 2
+        if started > left().count() / 2 { Ok(()) } else { Err(Refusal::MemberNotEnoughStarted) }
     }
+
+    /// Refuses to take away a voter that is connected if too few of the others are.
+    fn check_removal_health(&self, id: u64) -> Result<(), Refusal> {
+        let handle = &self.door.handle;
+        let is_voter = self.member(id).is_some_and(|member| !member.is_learner);
+        if !is_voter || !handle.is_settled(id) {
+            return Ok(());
+        }
+        let left = handle.settled_voters().saturating_sub(1);
+        let members = self.door.handle.members();
+        let voters = members.iter().filter(|member| !member.is_learner).count();
+        if left < quorum(voters - 1) {
+            return Err(Refusal::Unhealthy);
+        }
+        Ok(())
+    }
+}
+
+/// How many of so many voters decide.
+const fn quorum(voters: usize) -> usize {
+    voters / 2 + 1
 }
 
 fn message(member: &Member) -> pb::Member {
@@ -93,6 +124,7 @@ impl Cluster for ClusterService {
         if self.others_have(0, &request.peer_urls) {
             return Err(Refusal::PeerUrlExists.into());
         }
+        // It could not catch up yet, and as a voter would stand in the way of every commit.
         Err(errors::not_built("MemberAdd"))
     }
 
@@ -101,31 +133,30 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
         let pb::MemberRemoveRequest { id } = self.door.admit(request)?;
-        if !self.can_lose(id) {
-            return Err(Refusal::MemberNotEnoughStarted.into());
-        }
-        match self.member(id) {
-            None => Err(Refusal::MemberNotFound.into()),
-            Some(_) => Err(errors::not_built("MemberRemove")),
-        }
+        self.check_removal(id)?;
+        self.check_removal_health(id)?;
+        let members = self.change(Command::Membership(Membership::Remove(id))).await?;
+        let header = self.door.header.without_revision(&self.door.handle);
+        Ok(Response::new(pb::MemberRemoveResponse { header, members }))
     }
 
     async fn member_update(
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        let request = self.door.admit(request)?;
-        let Some(member) = self.member(request.id) else {
+        let pb::MemberUpdateRequest { id, peer_urls } = self.door.admit(request)?;
+        if self.member(id).is_none() {
             return Err(Refusal::MemberNotFound.into());
-        };
-        if self.others_have(request.id, &request.peer_urls) {
+        }
+        if self.others_have(id, &peer_urls) {
             return Err(Refusal::PeerUrlExists.into());
         }
-        if member.peer_urls != request.peer_urls {
-            return Err(errors::not_built("MemberUpdate to other URLs"));
+        if !are_peer_urls(&peer_urls) {
+            return Err(Refusal::MemberBadUrls.into());
         }
+        let members = self.change(Command::MemberUpdate { member: id, peer_urls }).await?;
         let header = self.door.header.without_revision(&self.door.handle);
-        Ok(Response::new(pb::MemberUpdateResponse { header, members: self.members() }))
+        Ok(Response::new(pb::MemberUpdateResponse { header, members }))
     }
 
     async fn member_list(
@@ -145,10 +176,13 @@ impl Cluster for ClusterService {
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
         let pb::MemberPromoteRequest { id } = self.door.admit(request)?;
         match self.member(id) {
-            None => Err(Refusal::MemberNotFound.into()),
-            Some(member) if member.is_learner => Err(errors::not_built("MemberPromote")),
-            Some(_) => Err(Refusal::MemberNotLearner.into()),
+            None => return Err(Refusal::MemberNotFound.into()),
+            Some(member) if !member.is_learner => return Err(Refusal::MemberNotLearner.into()),
+            Some(_) => {}
         }
+        let members = self.change(Command::Membership(Membership::Promote(id))).await?;
+        let header = self.door.header.without_revision(&self.door.handle);
+        Ok(Response::new(pb::MemberPromoteResponse { header, members }))
     }
 }
 

@@ -191,9 +191,7 @@ impl Maintenance for MaintenanceService {
         if !members.iter().any(|member| member.id == target_id && !member.is_learner) {
             return Err(Refusal::BadLeaderTransferee.into());
         }
-        if target_id != status.member_id {
-            return Err(errors::not_built("MoveLeader"));
-        }
+        self.door.handle.transfer(target_id).await.map_err(errors::call_failed)?;
         Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 

@@ -3,6 +3,7 @@
 mod cluster;
 mod keys;
 mod leases;
+mod members;
 
 use revd_mvcc as mvcc;
 
@@ -38,6 +39,10 @@ pub(crate) fn command(
             cluster::attributes(machine, *member, name, client_urls, result)
         }
         Command::ClusterVersion(version) => cluster::version(machine, version, result),
+        Command::MemberUpdate { member, peer_urls } => {
+            members::update(machine, *member, peer_urls, result)
+        }
+        Command::Membership(change) => members::change(machine, change, result),
     }
 }
 
@@ -118,6 +123,10 @@ pub(crate) fn changes_keys_or_leases(command: &Command) -> bool {
         | Command::LeaseRevoke { .. }
         | Command::LeaseExpire { .. }
         | Command::LeaseCheckpoint { .. } => true,
-        Command::Alarm { .. } | Command::Attributes { .. } | Command::ClusterVersion(_) => false,
+        Command::Alarm { .. }
+        | Command::Attributes { .. }
+        | Command::ClusterVersion(_)
+        | Command::MemberUpdate { .. }
+        | Command::Membership(_) => false,
     }
 }

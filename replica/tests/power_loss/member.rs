@@ -143,7 +143,7 @@ impl Member {
             }
             if !output.committed.is_empty() {
                 let application = self.machine.apply(output.committed)?;
-                self.consensus.applied(self.machine.applied().index)?;
+                self.consensus.applied(self.machine.applied().index, application.reconfigured)?;
                 let own = |(id, _): &&(RequestId, _)| id.0 < self.next_request;
                 if self.next_request > 1 {
                     model.acknowledge(application.answers.iter().filter(own).count());

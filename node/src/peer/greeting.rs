@@ -1,0 +1,164 @@
+//! How a stream begins: who dials whom, for what, and whether it is welcome.
+//!
+//! ```text
+//! GET /revd/stream HTTP/1.1          HTTP/1.1 101 Switching Protocols
+//! connection: upgrade                connection: upgrade
+//! upgrade: revd-peer/1               upgrade: revd-peer/1
+//! x-revd-cluster: cdf818194e3a8c32
+//! x-revd-from: 8e9e05c52164694d
+//! x-revd-to: 91bc3c398fb3c146
+//! x-revd-stream: append
+//! ```
+//!
+//! | answer | because |
+//! |---|---|
+//! | 101 | the stream begins |
+//! | 400 | this is no greeting, or one of another version |
+//! | 403 | the greeting is for another member |
+//! | 404 | the sender is not known here, not yet perhaps |
+//! | 410 | the sender was removed from the cluster |
+//! | 412 | the sender belongs to another cluster |
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+/// What follows the greeting; another version of it gets another name.
+const PROTOCOL: &str = "revd-peer/1";
+
+const CLUSTER: &str = "x-revd-cluster";
+const FROM: &str = "x-revd-from";
+const TO: &str = "x-revd-to";
+const STREAM: &str = "x-revd-stream";
+
+/// What a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Entries.
+    Append,
+    /// Everything else.
+    Rest,
+}
+
+impl Kind {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Rest => "rest",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Append, Self::Rest].into_iter().find(|kind| kind.text() == text)
+    }
+}
+
+/// Who dials whom, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Greeting {
+    /// The cluster of the sender.
+    pub cluster: u64,
+    /// Who dials.
+    pub from: u64,
+    /// Who is dialled.
+    pub to: u64,
+    /// What the stream will carry.
+    pub kind: Kind,
+}
+
+/// Those who may be greeted: what a member knows of its cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Acquaintance<'a> {
+    /// Its cluster.
+    pub cluster: u64,
+    /// Itself.
+    pub member: u64,
+    /// Ids of the members; none as long as this one is joining and knows nobody.
+    pub members: &'a [u64],
+    /// Ids of those who were removed.
+    pub removed: &'a [u64],
+}
+
+impl Greeting {
+    /// The headers that say it.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        write_upgrade(headers);
+        for (name, value) in [(CLUSTER, self.cluster), (FROM, self.from), (TO, self.to)] {
+            let text = format!("{value:x}");
+            headers.insert(name, HeaderValue::try_from(text).expect("hex digits are a value"));
+        }
+        headers.insert(STREAM, HeaderValue::from_static(self.kind.text()));
+    }
+
+    /// The greeting in the headers of a request.
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let text = |name: &str| headers.get(name)?.to_str().ok();
+        let id = |name: &str| u64::from_str_radix(text(name)?, 16).ok();
+        let protocol = headers.get(UPGRADE).is_some_and(|value| value == PROTOCOL);
+        protocol.then_some(())?;
+        Some(Self {
+            cluster: id(CLUSTER)?,
+            from: id(FROM)?,
+            to: id(TO)?,
+            kind: Kind::parse(text(STREAM)?)?,
+        })
+    }
+
+    /// Whether the sender is welcome; else the status that says why not.
+    pub(super) fn judge(&self, known: Acquaintance<'_>) -> Result<(), StatusCode> {
+        if self.cluster != known.cluster {
+            return Err(StatusCode::PRECONDITION_FAILED);
+        }
+        if known.removed.contains(&self.from) {
+            return Err(StatusCode::GONE);
+        }
+        if self.to != known.member {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        if !known.members.is_empty() && !known.members.contains(&self.from) {
+            return Err(StatusCode::NOT_FOUND);
+        }
+        Ok(())
+    }
+}
+
+/// The headers of the change to our own protocol, which both sides say.
+pub(super) fn write_upgrade(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(PROTOCOL));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREETING: Greeting = Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append };
+
+    #[test]
+    fn a_greeting_survives_its_headers() {
+        for kind in [Kind::Append, Kind::Rest] {
+            let greeting = Greeting { kind, from: u64::MAX, ..GREETING };
+            let mut headers = HeaderMap::new();
+            greeting.write(&mut headers);
+            assert_eq!(Greeting::read(&headers), Some(greeting));
+            for name in [CLUSTER, FROM, TO, STREAM, "upgrade"] {
+                let mut less = headers.clone();
+                less.remove(name);
+                assert_eq!(Greeting::read(&less), None, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn strangers_are_told_why() {
+        let known = Acquaintance { cluster: 9, member: 2, members: &[1, 2, 3], removed: &[7] };
+        let status = |greeting: Greeting| greeting.judge(known).map_err(|code| code.as_u16());
+        assert_eq!(status(GREETING), Ok(()));
+        assert_eq!(status(Greeting { cluster: 8, ..GREETING }), Err(412));
+        assert_eq!(status(Greeting { from: 7, ..GREETING }), Err(410));
+        assert_eq!(status(Greeting { to: 3, ..GREETING }), Err(403));
+        assert_eq!(status(Greeting { from: 4, ..GREETING }), Err(404));
+        // Who is joining knows nobody, and lets everybody of its cluster in.
+        let joining = Acquaintance { members: &[], removed: &[], ..known };
+        assert_eq!(Greeting { from: 4, ..GREETING }.judge(joining), Ok(()));
+    }
+}

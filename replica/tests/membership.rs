@@ -1,0 +1,201 @@
+//! Changes of members as the machine applies them: who belongs, who is refused, and what consensus
+//! is told.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use revd_disk::Sim;
+use revd_raft::{Config, Configuration, Input, NodeId, Refused};
+use revd_replica::{
+    Answer, Author, Command, Decoded, Identity, Job, JobDone, Member, Membership, Rejected,
+    RequestId, Retention, Settings, entry, recover,
+};
+
+const FOUNDER: u64 = 1;
+
+/// A lone voter; what needs another member's answer stays undecided.
+struct Lone {
+    member: recover::Opened,
+    requests: u64,
+}
+
+fn settings(founders: Vec<Member>) -> Settings {
+    let identity = Identity { cluster: 7, member: FOUNDER };
+    let mut log = revd_wal::Options::default();
+    log.segment_bytes = 64 << 10;
+    Settings {
+        identity,
+        founders,
+        raft: Config::new(NodeId(FOUNDER)),
+        log,
+        store: revd_mvcc::Options::new(identity.owner()),
+        retention: Retention { decode_again: true, ..Retention::default() },
+        seed: 1,
+    }
+}
+
+fn member(id: u64, port: u16, is_learner: bool) -> Member {
+    let peer_urls = vec![format!("http://127.0.0.1:{port}")];
+    Member { id, peer_urls, is_learner, ..Member::default() }
+}
+
+impl Lone {
+    fn open(disk: &Sim) -> Self {
+        let settings = settings(vec![member(FOUNDER, 1, false)]);
+        let opened = recover::open(Arc::new(disk.clone()), Path::new("data"), settings).unwrap();
+        let mut lone = Self { member: opened, requests: 0 };
+        lone.member.consensus.step(Input::Campaign).unwrap();
+        lone.turn();
+        lone
+    }
+
+    /// Gets a command through the log, and returns what became of it.
+    fn get(&mut self, command: Command) -> Result<Answer, Rejected> {
+        self.propose(command).expect("the leader takes it");
+        let mut answers = self.turn();
+        assert_eq!(answers.len(), 1);
+        answers.remove(0)
+    }
+
+    fn propose(&mut self, command: Command) -> Result<(), Refused> {
+        self.requests += 1;
+        let (request, author) = (RequestId(self.requests), Author::default());
+        let bytes = entry::encode(&command, request, &author);
+        self.member.consensus.propose(bytes, Decoded { request, author, command })
+    }
+
+    /// A change that does not fit: consensus refuses it at once where it sees so itself, else the
+    /// machine does. Either way nothing changes.
+    fn refuses(&mut self, change: Membership, why: Rejected) {
+        let before = self.configuration();
+        if self.propose(Command::Membership(change.clone())).is_ok() {
+            let lines: Vec<_> = self.turn().into_iter().map(|answer| answer.unwrap_err()).collect();
+            assert_eq!(lines, [why], "{change:?}");
+        }
+        assert_eq!(self.configuration(), before, "{change:?}");
+    }
+
+    fn change(&mut self, change: Membership) -> Result<Answer, Rejected> {
+        self.get(Command::Membership(change))
+    }
+
+    fn turn(&mut self) -> Vec<Result<Answer, Rejected>> {
+        let mut answers = Vec::new();
+        loop {
+            let output = self.member.consensus.take();
+            let idle = output.persist.is_none() && output.committed.is_empty();
+            if let Some(persist) = output.persist {
+                self.member.consensus.done(persist.run().unwrap()).unwrap();
+            }
+            if !output.committed.is_empty() {
+                let application = self.member.machine.apply(output.committed).unwrap();
+                let applied = self.member.machine.applied().index;
+                self.member.consensus.applied(applied, application.reconfigured).unwrap();
+                answers.extend(application.answers.into_iter().map(|(_, a)| a.map(|a| a.answer)));
+            }
+            if idle {
+                return answers;
+            }
+        }
+    }
+
+    fn configuration(&self) -> Configuration {
+        assert_eq!(self.member.machine.configuration(), self.member.consensus.configuration());
+        self.member.machine.configuration().clone()
+    }
+
+    fn checkpoint(&mut self) {
+        let durable = self.member.consensus.status().persisted;
+        let job: Job = self.member.machine.checkpoint(durable).unwrap().unwrap();
+        let JobDone::Tree(done) = job.run().unwrap() else { unreachable!("a checkpoint's") };
+        self.member.machine.done(done).unwrap();
+    }
+}
+
+fn learners(ids: &[u64]) -> Configuration {
+    Configuration::new([NodeId(FOUNDER)], ids.iter().map(|id| NodeId(*id))).unwrap()
+}
+
+#[test]
+fn learners_come_and_go() {
+    let mut lone = Lone::open(&Sim::new(1));
+    lone.change(Membership::Add(member(2, 2, true))).unwrap();
+    assert_eq!(lone.configuration(), learners(&[2]));
+    assert!(lone.member.machine.members().get(2).unwrap().is_learner);
+    lone.change(Membership::Remove(2)).unwrap();
+    assert_eq!(lone.configuration(), learners(&[]));
+    assert_eq!(lone.member.machine.members().get(2), None);
+}
+
+#[test]
+fn rule_9_9_a_removed_id_never_comes_back() {
+    let disk = Sim::new(2);
+    let mut lone = Lone::open(&disk);
+    lone.change(Membership::Add(member(2, 2, true))).unwrap();
+    lone.change(Membership::Remove(2)).unwrap();
+    let again = Membership::Add(member(2, 3, true));
+    lone.refuses(again.clone(), Rejected::MemberNotFound);
+    lone.refuses(Membership::Remove(2), Rejected::MemberNotFound);
+    lone.checkpoint();
+    drop(lone);
+    let mut lone = Lone::open(&disk);
+    lone.refuses(again, Rejected::MemberNotFound);
+}
+
+#[test]
+fn rule_9_2_ids_and_urls_are_taken_once() {
+    let mut lone = Lone::open(&Sim::new(3));
+    lone.change(Membership::Add(member(2, 2, true))).unwrap();
+    let refused = [
+        (Membership::Add(member(2, 3, true)), Rejected::MemberExists),
+        (Membership::Add(member(3, 2, true)), Rejected::PeerUrlExists),
+        (Membership::Promote(FOUNDER), Rejected::NotLearner),
+        (Membership::Promote(9), Rejected::MemberNotFound),
+    ];
+    for (change, why) in refused {
+        lone.refuses(change, why);
+    }
+}
+
+#[test]
+fn peer_urls_change_without_consensus() {
+    let mut lone = Lone::open(&Sim::new(4));
+    lone.change(Membership::Add(member(2, 2, true))).unwrap();
+    let update = |member, port: u16| {
+        let peer_urls = vec![format!("http://127.0.0.1:{port}")];
+        Command::MemberUpdate { member, peer_urls }
+    };
+    lone.get(update(2, 5)).unwrap();
+    assert_eq!(lone.member.machine.members().get(2), Some(&member(2, 5, true)));
+    assert_eq!(lone.get(update(2, 1)).unwrap_err(), Rejected::PeerUrlExists);
+    assert_eq!(lone.get(update(3, 6)).unwrap_err(), Rejected::MemberNotFound);
+}
+
+#[test]
+fn members_and_configuration_survive_together() {
+    let disk = Sim::new(5);
+    let mut lone = Lone::open(&disk);
+    lone.change(Membership::Add(member(2, 2, true))).unwrap();
+    lone.checkpoint();
+    lone.change(Membership::Add(member(3, 3, true))).unwrap();
+    // The second change is in the log alone.
+    drop(lone);
+    let lone = Lone::open(&disk);
+    assert_eq!(lone.configuration(), learners(&[2, 3]));
+    assert!(lone.member.machine.members().get(3).is_some());
+}
+
+#[test]
+fn a_member_that_joins_begins_from_nothing() {
+    let disk = Sim::new(6);
+    let joining = settings(Vec::new());
+    let opened = recover::open(Arc::new(disk), Path::new("data"), joining).unwrap();
+    assert_eq!(opened.machine.applied().index.0, 0);
+    assert_eq!(opened.machine.configuration(), &Configuration::default());
+    assert_eq!(opened.machine.members().iter().count(), 0);
+    let mut consensus = opened.consensus;
+    consensus.step(Input::Tick).unwrap();
+    assert!(consensus.take().messages.is_empty(), "nobody to talk to");
+}
