@@ -1,6 +1,7 @@
 //! Reading what was last published, on any thread.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -79,7 +80,14 @@ impl Reader {
     /// blocks that it can see are not reused: so hold it for one answer, not for a conversation.
     /// Costs a short lock and the count of an `Arc`; neither waits for the writer's work.
     pub fn pin(&self) -> Pin<'_> {
-        Pin { state: self.published.get(), _reader: self }
+        Pin { state: self.published.get(), reader: PhantomData }
+    }
+
+    /// As [`Reader::pin`], for the rare case that a view must outlive the call that takes it, such
+    /// as a copy of small tables that goes out in pieces. The blocks that it can see are not reused
+    /// for as long as it is held: bound that time.
+    pub fn hold(&self) -> Pin<'static> {
+        Pin { state: self.published.get(), reader: PhantomData }
     }
 }
 
@@ -94,7 +102,8 @@ impl fmt::Debug for Reader {
 #[must_use = "a pin keeps blocks from being reused for nothing"]
 pub struct Pin<'r> {
     state: Arc<State>,
-    _reader: &'r Reader,
+    /// Ties the view to one call on the reader; what it sees is kept by `state` alone.
+    reader: PhantomData<&'r Reader>,
 }
 
 impl Pin<'_> {
