@@ -56,8 +56,9 @@ mod index;
 mod leases;
 mod record;
 
-// The writer, the readers, the watchers.
+// The writer, the readers, the watchers, and the way to another replica.
 mod scrub;
+mod snapshot;
 mod store;
 mod view;
 mod watch;
@@ -72,6 +73,10 @@ pub use options::Options;
 pub use request::{Compare, DeleteRange, Op, Operand, Put, Range, SortOrder, SortTarget, Txn};
 pub use revd_btree::{Growth, Key, ScrubAt, Scrubbed, Table};
 pub use scrub::ScrubJob;
+pub use snapshot::{
+    ChunkError, Export, ExportError, Import, ImportError, Imported, SNAPSHOT_HEADER_BYTES,
+    SnapshotPosition, snapshot_chunk_len,
+};
 pub use store::{Checkpoint, OWNER_TABLES, Opened, Stats, Store, SweepDone, SweepJob, Written};
 pub use view::{Hashed, View};
 pub use watch::{

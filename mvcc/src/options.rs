@@ -18,6 +18,9 @@ pub struct Options {
     /// Index entries that the writer looks at for one sweep job, which bounds how long writes wait
     /// for it. Default 1000: well under a millisecond.
     pub sweep_keys: usize,
+    /// Bytes of a snapshot after which what an import has taken is made durable; until then it is
+    /// in memory. Default 16 MiB.
+    pub import_bytes: usize,
 }
 
 impl Default for Options {
@@ -28,6 +31,7 @@ impl Default for Options {
             reserve_bytes: 64 << 20,
             sweep_bytes: 1 << 20,
             sweep_keys: 1000,
+            import_bytes: 16 << 20,
         }
     }
 }

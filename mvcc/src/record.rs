@@ -157,6 +157,21 @@ pub(crate) fn user_key<'a>(record: &Record<'a>) -> Result<&'a [u8], Fatal> {
     }
 }
 
+/// What is wrong with a record that arrived from elsewhere: only if nothing is can it be read back.
+pub(crate) fn check(key: Key, head: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    let reason = |fatal| match fatal {
+        Fatal::BadRecord { reason, .. } => reason,
+        _ => "it cannot be read",
+    };
+    let head = place(key).and_then(|place| decode_head(place, head)).map_err(reason)?;
+    match head.name {
+        Name::InHead([]) => Err("its key is empty"),
+        Name::InValue(0) => Err("its key is empty"),
+        Name::InValue(len) if len > value.len() => Err("its key is longer than what is stored"),
+        Name::InHead(_) | Name::InValue(_) => Ok(()),
+    }
+}
+
 /// Where records are read from: the tree as a reader sees it, and what the writer has not
 /// published yet.
 pub(crate) struct Records<'a> {

@@ -179,14 +179,15 @@ impl Store {
         self.compaction.finished
     }
 
-    /// The next step of compaction, if one can be done: none while one is out, or before the floor
-    /// is published.
+    /// The next step of compaction, if one can be done: none while one is out, before the floor is
+    /// published, or while an export of a lower floor lives.
     ///
     /// Hand the job's result to [`Store::swept`]. The room comes back with later checkpoints.
     pub fn sweep(&mut self) -> Option<SweepJob> {
         let floor = self.compaction.scheduled;
         let is_due = self.is_compacting() && self.compaction.published == floor;
-        if self.is_poisoned || self.compaction.is_out || !is_due {
+        let is_held = self.floors.is_any_below(floor);
+        if self.is_poisoned || self.compaction.is_out || !is_due || is_held {
             return None;
         }
         let sweep = self.plan(floor);

@@ -13,6 +13,12 @@ pub(super) fn row(id: LeaseId) -> Key {
     Key { main: id.0 as u64, sub: 0, kind: 0 }
 }
 
+/// True if this is the row of a lease.
+pub(crate) fn is_lease_row(key: Key, value: &[u8]) -> bool {
+    let id = LeaseId(key.main as i64);
+    id.0 != 0 && key == row(id) && Lease::decode(value).is_some()
+}
+
 impl Store {
     /// All leases, in order of their ids.
     pub fn leases(&self) -> impl Iterator<Item = (LeaseId, Lease)> {

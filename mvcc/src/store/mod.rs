@@ -15,6 +15,7 @@
 //!    it may have happened.
 
 mod compact;
+mod export;
 mod lease;
 mod open;
 mod room;
@@ -24,9 +25,13 @@ mod upkeep;
 mod write;
 
 pub use compact::{SweepDone, SweepJob};
+pub(crate) use lease::is_lease_row;
 pub use open::Opened;
 pub use revd_btree::{Checkpoint, Written};
 pub use tables::OWNER_TABLES;
+pub(crate) use tables::{LEASES, describe_import};
+
+use std::sync::Arc;
 
 use crate::error::{Fatal, Rejected};
 use crate::events::{Batch, Change};
@@ -34,6 +39,7 @@ use crate::index::{Entry, Map, Recent};
 use crate::key_value::Revision;
 use crate::leases::{Leases, Numbers};
 use crate::record::Records;
+use crate::snapshot::Floors;
 use crate::view::{Reading, Snapshot, View};
 use crate::watch::Hub;
 use compact::Compaction;
@@ -51,6 +57,8 @@ pub struct Store {
     /// Something besides `pending` is not published yet.
     is_changed: bool,
     compaction: Compaction,
+    /// What exports hold against sweeps.
+    floors: Arc<Floors>,
     view: View,
     hub: Hub,
     is_poisoned: bool,

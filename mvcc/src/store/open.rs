@@ -102,6 +102,7 @@ impl Store {
             pending: Vec::new(),
             is_changed: false,
             compaction,
+            floors: Arc::default(),
             hub: Hub::new(view.clone()),
             view,
             is_poisoned: false,

@@ -1,6 +1,6 @@
 //! The tables of the tree beside the history: two of the store's own, eight of its owner's.
 
-use revd_btree::{Key, Table};
+use revd_btree::{Key, Table, Tree};
 
 use super::Store;
 use crate::error::Fatal;
@@ -8,7 +8,7 @@ use crate::error::Fatal;
 /// What the store has to remember about itself.
 pub(super) const META: Table = Table(0);
 /// Lease records.
-pub(super) const LEASES: Table = Table(1);
+pub(crate) const LEASES: Table = Table(1);
 /// The first of the tables that belong to the store's owner; they end before 16.
 pub const OWNER_TABLES: u8 = 8;
 const TABLES: u8 = 16;
@@ -22,6 +22,17 @@ pub(super) const FINISHED_ROW: Key = Key { main: 2, sub: 0, kind: 0 };
 
 /// The format that this version writes and reads.
 pub(super) const FORMAT: u8 = 1;
+
+/// Makes a tree with the rows and records of a snapshot one that [`Store::open`] takes: there is
+/// nothing in it below the floor that a sweep would have to remove.
+pub(crate) fn describe_import(tree: &mut Tree, compacted: i64) -> Result<(), revd_btree::Error> {
+    tree.put(META, FORMAT_ROW, &[FORMAT])?;
+    if compacted >= 0 {
+        tree.put(META, SCHEDULED_ROW, &compacted.to_le_bytes())?;
+        tree.put(META, FINISHED_ROW, &compacted.to_le_bytes())?;
+    }
+    Ok(())
+}
 
 /// # Panics
 /// For a table that is not the owner's.
@@ -42,7 +53,9 @@ impl Store {
     pub fn put_record(&mut self, table: Table, key: Key, value: &[u8]) -> Result<(), Fatal> {
         assert_of_owner(table);
         self.writing(|store| {
-            store.tree.put_from_reserve(table, key, value).map_err(Fatal::before_change)
+            store.tree.put_from_reserve(table, key, value).map_err(Fatal::before_change)?;
+            store.is_changed = true;
+            Ok(())
         })
     }
 
@@ -52,7 +65,11 @@ impl Store {
     /// [`Fatal`]: the store must not be used any more.
     pub fn delete_record(&mut self, table: Table, key: Key) -> Result<bool, Fatal> {
         assert_of_owner(table);
-        self.writing(|store| Ok(store.tree.delete(table, key)?))
+        self.writing(|store| {
+            let was_there = store.tree.delete(table, key)?;
+            store.is_changed |= was_there;
+            Ok(was_there)
+        })
     }
 
     /// Reads a row, unpublished ones included.

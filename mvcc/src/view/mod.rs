@@ -94,6 +94,11 @@ impl View {
         (Arc::clone(&published), self.shared.reader.pin())
     }
 
+    /// A pin that may be kept apart from this handle.
+    pub(crate) fn hold(&self) -> Pin<'static> {
+        self.shared.reader.hold()
+    }
+
     pub(crate) fn pin(&self) -> Pin<'_> {
         self.shared.reader.pin()
     }
