@@ -14,7 +14,7 @@ pub enum Error {
     /// may succeed once a sweep has given room back.
     #[error("no room to grow: {free_bytes} bytes are free, {needed_bytes} must stay so")]
     Full {
-        /// Free bytes that are certainly backed by the disk.
+        /// Free bytes that the disk is sure to have room for, in pieces that are long enough.
         free_bytes: u64,
         /// Bytes that must be free: what waits for a checkpoint, the reserve, and this change.
         needed_bytes: u64,

@@ -6,7 +6,7 @@
 //! later, under a part of it.
 
 use crate::format::{BLOCK_BYTES, INLINE_ROW_BYTES, ROW_BYTES_MAX};
-use crate::tree::check_size;
+use crate::tree::{check_size, extent_blocks};
 use crate::{Error, Key, Table, Tree};
 
 /// Bytes that a record takes in its leaf besides head and value, at most.
@@ -75,7 +75,8 @@ impl Tree {
             Reserve::None => 0,
         };
         self.space.admit_keeping(dirty, kept)?;
-        if growth.long > 0 { self.space.back_long(dirty) } else { Ok(()) }
+        // The longest value is not known, but it is no longer than all of them.
+        if growth.long > 0 { self.space.back_long(dirty, growth.blocks()) } else { Ok(()) }
     }
 
     /// Has the next change ask the file system for room, although it was full a moment ago. Without
@@ -94,7 +95,10 @@ impl Tree {
         self.check_usable()?;
         check_size("a row", value, ROW_BYTES_MAX)?;
         let dirty = self.dirty_blocks() + value.len() as u64 / BLOCK_BYTES as u64 + 4;
-        self.space.admit_from_reserve(dirty, value.len() > INLINE_ROW_BYTES)?;
+        self.space.admit_from_reserve(dirty)?;
+        if value.len() > INLINE_ROW_BYTES {
+            self.space.back_long(dirty, extent_blocks(value))?;
+        }
         self.put_row(table, key, value)
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct RunSet {
     blocks: u64,
     /// Blocks in runs that are too short for a leaf.
     short: u64,
+    /// The last answer of [`RunSet::room`], with its question; `None` if runs have changed since.
+    room: Option<(u64, u64)>,
 }
 
 impl RunSet {
@@ -23,6 +25,21 @@ impl RunSet {
     /// How many blocks there are in runs that are long enough for a leaf.
     pub(crate) fn usable(&self) -> u64 {
         self.blocks - self.short
+    }
+
+    /// Blocks that pieces of up to `longest` blocks are sure to find, placed one after the other:
+    /// a piece that does not fit leaves less than its own length at the end of each run.
+    pub(crate) fn room(&mut self, longest: u64) -> u64 {
+        if let Some((asked, room)) = self.room
+            && asked == longest
+        {
+            return room;
+        }
+        let room =
+            self.runs.values().map(|&blocks| (u64::from(blocks) + 1).saturating_sub(longest));
+        let room = room.sum();
+        self.room = Some((longest, room));
+        room
     }
 
     /// The runs, lowest first.
@@ -74,6 +91,7 @@ impl RunSet {
         let blocks = self.runs.remove(&block).unwrap_or(0);
         self.blocks -= u64::from(blocks);
         self.short -= short(blocks);
+        self.room = None;
         blocks
     }
 
@@ -83,6 +101,7 @@ impl RunSet {
             self.runs.insert(run.block, run.blocks);
             self.blocks += u64::from(run.blocks);
             self.short += short(run.blocks);
+            self.room = None;
         }
     }
 }
@@ -110,6 +129,10 @@ mod tests {
         assert_eq!((set.blocks(), set.usable()), (4, 0));
         set.insert(Run { block: 13, blocks: 3 });
         assert_eq!((set.blocks(), set.usable()), (7, 4));
+        // Runs of 1, 4 and 2 blocks.
+        assert_eq!([1, 2, 4, 5].map(|longest| set.room(longest)), [7, 4, 1, 0]);
+        set.remove(Run { block: 12, blocks: 1 });
+        assert_eq!(set.room(4), 0);
     }
 
     #[test]

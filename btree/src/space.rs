@@ -93,6 +93,8 @@ pub(crate) struct Space {
     to_prime: Vec<Run>,
     /// See [`Space::map_pages_guess`].
     map_pages_guess: u32,
+    /// Blocks of the longest value that waits for the next checkpoint; 0 if none has its own.
+    longest: u64,
     holes: RunSet,
     batches: VecDeque<Batch>,
     retired: u64,
@@ -135,6 +137,7 @@ impl Space {
             raw: RunSet::default(),
             to_prime: Vec::new(),
             map_pages_guess: 1,
+            longest: 0,
             holes: RunSet::default(),
             batches: VecDeque::new(),
             retired: 0,
@@ -201,54 +204,58 @@ impl Space {
     pub(crate) fn admit_keeping(&mut self, dirty: u64, kept: u64) -> Result<(), Error> {
         let needed = dirty + kept;
         if self.usable() >= needed {
-            return Ok(());
+            return self.back_waiting(dirty);
         }
         if let Some(refused) = &mut self.full {
             *refused += 1;
             if !refused.is_multiple_of(ASK_AGAIN) {
-                return Err(self.full(needed));
+                return Err(full(self.usable(), needed));
             }
         }
         match self.back(needed + self.step()) {
             Ok(()) => self.full = None,
             Err(Error::Full { .. }) if self.usable() >= needed => {}
-            Err(error) => {
-                if let Error::Full { .. } = error {
-                    self.full.get_or_insert(0);
-                }
-                return Err(error);
+            Err(Error::Full { .. }) => {
+                self.full.get_or_insert(0);
+                return Err(full(self.usable(), needed));
             }
-        }
-        Ok(())
-    }
-
-    /// The same for a change with a long value, which needs its blocks in one piece: there must be
-    /// a run that takes all that is dirty.
-    pub(crate) fn admit_long(&mut self, dirty: u64) -> Result<(), Error> {
-        self.admit(dirty)?;
-        self.back_long(dirty)
-    }
-
-    /// Makes sure that `dirty` blocks can be written, if need be to the reserve; in one piece if
-    /// `is_long`.
-    pub(crate) fn admit_from_reserve(&mut self, dirty: u64, is_long: bool) -> Result<(), Error> {
-        match self.admit(dirty) {
-            Ok(()) => {}
-            Err(Error::Full { .. }) if self.usable() >= dirty => {}
-            Err(Error::Full { .. }) => return Err(self.full(dirty)),
-            // A file system that fails is not a full one.
             Err(error) => return Err(error),
         }
-        if is_long { self.back_long(dirty) } else { Ok(()) }
+        self.back_waiting(dirty)
     }
 
-    /// Makes sure that there is a run of so many backed blocks.
-    pub(crate) fn back_long(&mut self, blocks: u64) -> Result<(), Error> {
-        let fits = |run: Run| u64::from(run.blocks) >= blocks;
-        if self.primed.iter().any(fits) || self.raw.iter().any(fits) {
+    /// Makes sure that `dirty` blocks can be written, if need be to the reserve.
+    pub(crate) fn admit_from_reserve(&mut self, dirty: u64) -> Result<(), Error> {
+        match self.admit(dirty) {
+            Err(Error::Full { .. }) if self.usable() >= dirty => self.back_waiting(dirty),
+            Err(Error::Full { .. }) => Err(full(self.usable(), dirty)),
+            // A file system that fails is not a full one.
+            done => done,
+        }
+    }
+
+    /// Makes sure that values of up to `longest` blocks, each of which needs its blocks in one
+    /// piece, find their place when `dirty` blocks are written: by a run that takes all of it, or
+    /// by several, however much of them is left over between the values.
+    pub(crate) fn back_long(&mut self, dirty: u64, longest: u64) -> Result<(), Error> {
+        let longest = longest.max(self.longest).max(1);
+        // Priming may cut a run in two.
+        let room = (self.primed.room(longest) + self.raw.room(longest)).saturating_sub(longest);
+        let fits = |run: Run| u64::from(run.blocks) >= dirty;
+        if room >= dirty || self.primed.iter().any(fits) || self.raw.iter().any(fits) {
             return Ok(());
         }
-        self.back_in_one_piece(blocks)
+        self.back_in_one_piece(dirty)
+    }
+
+    /// The same for the values that wait already, if there are any.
+    fn back_waiting(&mut self, dirty: u64) -> Result<(), Error> {
+        if self.longest > 0 { self.back_long(dirty, 0) } else { Ok(()) }
+    }
+
+    /// Notes that a value of so many blocks of its own waits for the next checkpoint.
+    pub(crate) fn note_long(&mut self, blocks: u64) {
+        self.longest = self.longest.max(blocks);
     }
 
     /// Makes sure that so many blocks are backed, the reserve included.
@@ -258,13 +265,17 @@ impl Space {
             let missing = (target - self.usable()).max(self.step()).min(most);
             let run = match self.holes.iter().next() {
                 Some(hole) => Run { blocks: hole.blocks.min(missing as u32), ..hole },
-                None => self.beyond_the_end(missing, target)?,
+                None => {
+                    let run = self.beyond_the_end(missing);
+                    run.ok_or_else(|| full(self.usable(), target))?
+                }
             };
-            match self.allocate(run, target) {
+            match self.allocate(run) {
                 // There may be room for less.
                 Err(Error::Full { .. }) if run.blocks > RUN_BLOCKS => {
                     most = u64::from(run.blocks / 2);
                 }
+                Err(Error::Full { .. }) => return Err(full(self.usable(), target)),
                 done => done?,
             }
         }
@@ -306,6 +317,7 @@ impl Space {
         }
         self.give(brief);
         placing.taken.into_iter().for_each(|run| self.give(run));
+        self.longest = 0;
         Ok((brief, placing.blocks))
     }
 
@@ -353,28 +365,35 @@ impl Space {
 
     /// Backs a run of `blocks` blocks: the lowest hole that is long enough, or the file's end.
     fn back_in_one_piece(&mut self, blocks: u64) -> Result<(), Error> {
-        let target = self.backed_blocks() + blocks;
         let hole = self.holes.iter().find(|hole| u64::from(hole.blocks) >= blocks);
         let run = match hole {
-            Some(hole) => Run { blocks: blocks as u32, ..hole },
-            None => self.beyond_the_end(blocks, target)?,
+            Some(hole) => Some(Run { blocks: blocks as u32, ..hole }),
+            None => self.beyond_the_end(blocks).filter(|run| u64::from(run.blocks) == blocks),
         };
-        self.allocate(run, target)
+        match run.map(|run| self.allocate(run)) {
+            None | Some(Err(Error::Full { .. })) => Err(full(self.longest_run(), blocks)),
+            Some(done) => done,
+        }
     }
 
-    /// Blocks behind the end of the file.
-    fn beyond_the_end(&self, blocks: u64, target: u64) -> Result<Run, Error> {
+    /// Blocks of the longest backed run.
+    fn longest_run(&self) -> u64 {
+        let runs = self.primed.iter().chain(self.raw.iter());
+        runs.map(|run| u64::from(run.blocks)).max().unwrap_or(0)
+    }
+
+    /// Blocks behind the end of the file, as many as it may still have; `None` if none.
+    fn beyond_the_end(&self, blocks: u64) -> Option<Run> {
         let end = self.pages.blocks();
         let blocks = blocks.min(u64::from(self.limit.saturating_sub(end)));
-        if blocks == 0 {
-            return Err(self.full(target));
-        }
-        Ok(Run { block: end, blocks: blocks as u32 })
+        (blocks > 0).then_some(Run { block: end, blocks: blocks as u32 })
     }
 
-    fn allocate(&mut self, run: Run, target: u64) -> Result<(), Error> {
+    /// Takes room for a run from the file system.
+    fn allocate(&mut self, run: Run) -> Result<(), Error> {
         let done = self.pages.file.allocate(run.offset(), run.bytes());
-        done.map_err(|error| if error.is_full() { self.full(target) } else { error.into() })?;
+        let needed = u64::from(run.blocks);
+        done.map_err(|error| if error.is_full() { full(0, needed) } else { error.into() })?;
         if run.end() > self.pages.blocks() {
             self.pages.grown_to(run.end());
         } else {
@@ -602,11 +621,12 @@ impl Space {
     fn step(&self) -> u64 {
         (self.used_blocks() / 32).clamp(STEP_BLOCKS.0, STEP_BLOCKS.1)
     }
+}
 
-    fn full(&self, needed: u64) -> Error {
-        let bytes = BLOCK_BYTES as u64;
-        Error::Full { free_bytes: self.backed_blocks() * bytes, needed_bytes: needed * bytes }
-    }
+/// So many blocks would do, but fewer are free that can be used for it.
+fn full(free: u64, needed: u64) -> Error {
+    let bytes = BLOCK_BYTES as u64;
+    Error::Full { free_bytes: free * bytes, needed_bytes: needed * bytes }
 }
 
 /// The bit of a block in the map page that tells of it.

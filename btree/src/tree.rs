@@ -8,7 +8,7 @@ use crate::checkpoint::{OpenSaved, Outstanding};
 use crate::cursor::{Record, Rows};
 use crate::format::{
     BLOCK_BYTES, HEAD_BYTES_MAX, INLINE_ROW_BYTES, INLINE_VALUE_BYTES, LeafTotals, ROW_BYTES_MAX,
-    Run, VALUE_BYTES_MAX,
+    Run, VALUE_BYTES_MAX, blocks_of,
 };
 use crate::leaf::{Extent, Fill, MemLeaf, RawRecord, Segment, Value};
 use crate::link::{Changes, Link};
@@ -162,15 +162,17 @@ impl Tree {
         let bytes = (head.len() + value.len()) as u64;
         let dirty = self.dirty_blocks() + bytes / BLOCK_BYTES as u64 + 2;
         let is_long = value.len() > INLINE_VALUE_BYTES;
-        match (from_reserve, is_long) {
-            (true, _) => self.space.admit_from_reserve(dirty, is_long)?,
-            (false, true) => self.space.admit_long(dirty)?,
-            (false, false) => self.space.admit(dirty)?,
+        if from_reserve {
+            self.space.admit_from_reserve(dirty)?;
+        } else {
+            self.space.admit(dirty)?;
         }
         if !is_long {
             self.push(&RawRecord { key, head, value: Value::Inline(value) });
         } else {
+            self.space.back_long(dirty, extent_blocks(value))?;
             let extent = Extent::new(value);
+            self.space.note_long(u64::from(extent.blocks()));
             self.dirty.bytes += u64::from(extent.blocks()) * BLOCK_BYTES as u64;
             self.push(&RawRecord { key, head, value: Value::Memory(&extent) });
         }
@@ -188,10 +190,9 @@ impl Tree {
         self.check_usable()?;
         check_size("a row", value, ROW_BYTES_MAX)?;
         let dirty = self.dirty_blocks() + value.len() as u64 / BLOCK_BYTES as u64 + 4;
-        if value.len() <= INLINE_ROW_BYTES {
-            self.space.admit(dirty)?;
-        } else {
-            self.space.admit_long(dirty)?;
+        self.space.admit(dirty)?;
+        if value.len() > INLINE_ROW_BYTES {
+            self.space.back_long(dirty, extent_blocks(value))?;
         }
         self.put_row(table, key, value)
     }
@@ -199,6 +200,9 @@ impl Tree {
     /// Sets a row for which there is room.
     pub(crate) fn put_row(&mut self, table: Table, key: Key, value: &[u8]) -> Result<(), Error> {
         let added = self.edit_table(table, |edit, root| edit.put(root, key, value))?;
+        if value.len() > INLINE_ROW_BYTES {
+            self.space.note_long(extent_blocks(value));
+        }
         self.rows += u64::from(added);
         self.dirty.records += 1;
         self.touch();
@@ -402,6 +406,11 @@ impl fmt::Debug for Tree {
             .field("rows", &self.rows)
             .finish_non_exhaustive()
     }
+}
+
+/// The blocks of its own that a long value takes.
+pub(crate) fn extent_blocks(value: &[u8]) -> u64 {
+    u64::from(blocks_of(value.len()))
 }
 
 pub(crate) fn check_size(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), Error> {

@@ -54,7 +54,8 @@ fn fill(run: &mut Run, most: u64) -> bool {
 fn checkpoint(run: &mut Run) -> bool {
     match run.begin_checkpoint().and_then(|()| run.end_checkpoint()) {
         Ok(()) => true,
-        Err(Error::Full { .. }) => {
+        Err(Error::Full { free_bytes, needed_bytes }) => {
+            assert!(free_bytes < needed_bytes);
             run.in_flight = None;
             false
         }
