@@ -68,7 +68,7 @@ pub enum Fatal {
     /// succeeds once there is room.
     #[error("no room for it: {free_bytes} bytes are free, {needed_bytes} must be")]
     Full {
-        /// Free bytes that are certainly backed by the disk.
+        /// Free bytes that the disk is sure to have room for, in pieces that are long enough.
         free_bytes: u64,
         /// Bytes that must be free, what is kept back included.
         needed_bytes: u64,
