@@ -29,6 +29,7 @@ fn large(seed: u64, records: u64) -> (World, Frozen) {
 
 #[test]
 fn an_import_goes_on_where_the_connection_broke() {
+    let mut breaks = 0;
     for seed in seeds(10) {
         let mut world = World::new(seed);
         world.steps(400);
@@ -36,7 +37,6 @@ fn an_import_goes_on_where_the_connection_broke() {
         let mut random = Random::new(seed);
         let mut import = begin(&world.disk);
         let mut export = world.store.export(b"note").unwrap();
-        let mut breaks = 0;
         while let Some(chunk) = export.next_chunk(random.below(3_000) as usize).unwrap() {
             import.push(&chunk).unwrap();
             if let Some(position) = import.position().filter(|_| random.below(3) == 0) {
@@ -47,9 +47,9 @@ fn an_import_goes_on_where_the_connection_broke() {
                 breaks += 1;
             }
         }
-        assert!(breaks > 0, "SEED={seed}");
         frozen.check(&install(import.finish(b"").unwrap(), &world.disk));
     }
+    assert!(breaks > 0 || std::env::var_os("SEED").is_some(), "no connection broke");
 }
 
 #[test]
