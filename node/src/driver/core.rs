@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use revd_raft::{Index, Input, NodeId, ReadId, Refused, Role, RoleChange};
+use revd_raft::{ChangeError, Index, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
     Application, Applied, Command, Committed, Consensus, Decoded, Demand, Due, Fatal, JobDone,
-    LeaseChange, Lessor, Machine, Now, Renewal, RequestId, entry,
+    LeaseChange, Lessor, Machine, Now, Rejected, Renewal, RequestId, entry,
 };
 
 use super::handle::{CallError, Proposal, Request, Shared, Slot, Status};
@@ -529,6 +529,14 @@ pub(super) fn refusal(refused: &Refused) -> CallError {
     match refused {
         Refused::Transferring { .. } => CallError::Dropped,
         Refused::NotCaughtUp { .. } => CallError::NotCaughtUp,
+        // What consensus sees at once, the machine would say of the same change.
+        Refused::Change(ChangeError::NoMember { .. }) => {
+            CallError::Rejected(Rejected::MemberNotFound)
+        }
+        Refused::Change(ChangeError::NoVoter) => CallError::Rejected(Rejected::LastVoter),
+        Refused::Change(ChangeError::Repeated { .. }) => {
+            CallError::Rejected(Rejected::MemberExists)
+        }
         Refused::Full { .. } | Refused::TooManyReads { .. } => CallError::TooManyRequests,
         Refused::NotLeader { .. } | Refused::NoLeader => CallError::NoLeader,
         _ => CallError::LeaderChanged,
