@@ -389,3 +389,17 @@ fn entries_wait_for_the_log() {
     assert_eq!(member.answered.get(&proposed), Some(&true));
     member.check();
 }
+
+#[test]
+fn rule_7_28_a_request_passes_if_it_stays_below_the_quota() {
+    let mut member = Member::open(&Sim::new(1), 1 << 20);
+    let value = vec![b'v'; 100].into();
+    let put = Command::Put(Put { key: "k".into(), value, ..Put::default() });
+    let demand = Demand::of(&put);
+    assert_eq!(demand.cost, 256 + 1 + 100);
+    let limit = member.machine.store().bytes_in_use() + demand.cost;
+    for (quota, passes) in [(limit + 1, true), (limit, false), (1, false)] {
+        assert_eq!(member.machine.has_room(demand, Some(quota)).unwrap(), passes, "{quota}");
+    }
+    assert!(member.machine.has_room(demand, None).unwrap(), "without a quota");
+}

@@ -10,8 +10,8 @@ use revd_mvcc::{LeaseId, Put};
 use revd_raft::{Config, Input, NodeId};
 use revd_replica::lessor::{self, CHECKPOINT_INTERVAL};
 use revd_replica::{
-    Author, Command, Consensus, Decoded, Due, Identity, LeaseChange, Lessor, Machine, Now, Renewal,
-    RequestId, Retention, Settings, entry, recover,
+    AlarmAction, AlarmType, Author, Command, Consensus, Decoded, Due, Identity, LeaseChange,
+    Lessor, Machine, Now, Renewal, RequestId, Retention, Settings, entry, recover,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -120,6 +120,10 @@ impl Member {
         }
     }
 
+    fn corrupt(&mut self, action: AlarmAction, now: Now) {
+        self.carry_out(Command::Alarm { action, member: 7, alarm: AlarmType::Corrupt }, now);
+    }
+
     fn revision(&self) -> i64 {
         self.machine.view().revision().0
     }
@@ -176,4 +180,35 @@ fn rule_6_25_what_a_deposed_leader_proposed_does_nothing() {
     assert_eq!(member.lessor.renew(5, Now(0)), Renewal::Renewed(10), "not checkpointed");
     member.carry_out(Command::LeaseExpire { id: 5, term }, Now(0));
     assert_eq!((member.revision(), member.lessor.len()), (3, 0));
+}
+
+#[test]
+fn rule_7_37_no_lease_expires_while_data_is_known_to_be_corrupt() {
+    let mut member = Member::open(&Sim::new(1));
+    member.grant(5, 10, &["a"]);
+    member.corrupt(AlarmAction::Activate, Now(0));
+    member.run(0..=100);
+    assert_eq!((member.revision(), member.lessor.len()), (2, 1));
+    assert_eq!(member.lessor.renew(5, Now(100 * SECOND)), Renewal::Expired);
+    member.corrupt(AlarmAction::Deactivate, Now(100 * SECOND));
+    // It is tried again.
+    member.run(100..=107);
+    assert_eq!((member.revision(), member.lessor.len()), (3, 0));
+}
+
+#[test]
+fn rule_7_38_a_checkpointed_lease_is_renewed_while_data_is_known_to_be_corrupt() {
+    let mut member = Member::open(&Sim::new(1));
+    member.grant(5, 1000, &[]);
+    member.run(0..=400);
+    let now = Now(400 * SECOND);
+    member.corrupt(AlarmAction::Activate, now);
+    let Renewal::Checkpointed { term } = member.lessor.renew(5, now) else {
+        panic!("it was checkpointed after 300 seconds")
+    };
+    member.carry_out(Command::LeaseCheckpoint { remaining: vec![(5, 0)], term }, now);
+    assert_eq!(member.lessor.renew(5, now), Renewal::Renewed(1000));
+    // And is checkpointed on.
+    member.run(400..=800);
+    assert!(matches!(member.lessor.renew(5, Now(800 * SECOND)), Renewal::Checkpointed { .. }));
 }

@@ -112,7 +112,8 @@ fn txn_cost(txn: &mvcc::Txn) -> i64 {
     branch(&txn.success).max(branch(&txn.failure))
 }
 
-/// Whether a command is refused while data is known to be corrupt.
+/// Whether a command is refused while data is known to be corrupt. Checkpoints of leases are not:
+/// they change no key, and a renewal may wait for one.
 pub(crate) fn changes_keys_or_leases(command: &Command) -> bool {
     match command {
         Command::Put(_)
@@ -121,12 +122,50 @@ pub(crate) fn changes_keys_or_leases(command: &Command) -> bool {
         | Command::Compact { .. }
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. }
-        | Command::LeaseExpire { .. }
-        | Command::LeaseCheckpoint { .. } => true,
-        Command::Alarm { .. }
+        | Command::LeaseExpire { .. } => true,
+        Command::LeaseCheckpoint { .. }
+        | Command::Alarm { .. }
         | Command::Attributes { .. }
         | Command::ClusterVersion(_)
         | Command::MemberUpdate { .. }
         | Command::Membership(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_7_28_the_cost_of_a_request() {
+        let put = |len: usize| mvcc::Put {
+            key: "key".into(),
+            value: vec![b'v'; len].into(),
+            ..mvcc::Put::default()
+        };
+        let range = || mvcc::Op::Range(mvcc::Range { key: "key".into(), ..Default::default() });
+        let txn = |success, failure| mvcc::Txn { success, failure, ..mvcc::Txn::default() };
+        assert_eq!(cost(&Command::Put(put(10))), 256 + 3 + 10);
+        assert_eq!(cost(&Command::LeaseGrant { id: 1, ttl: 60 }), 64);
+
+        let two = || vec![mvcc::Op::Put(put(10)), range(), mvcc::Op::Put(put(20))];
+        let one = || vec![mvcc::Op::Put(put(100))];
+        let sum = 2 * (256 + 3) + 10 + 20;
+        assert_eq!(cost(&Command::Txn(txn(two(), one()))), sum, "the larger branch");
+        assert_eq!(cost(&Command::Txn(txn(one(), two()))), sum, "whichever it is");
+        let nested = mvcc::Op::Txn(txn(one(), two()));
+        let outer = vec![nested, mvcc::Op::Put(put(0))];
+        assert_eq!(cost(&Command::Txn(txn(Vec::new(), outer))), sum + 256 + 3);
+
+        let delete = || mvcc::DeleteRange { key: "key".into(), ..Default::default() };
+        let deletes = txn(vec![mvcc::Op::DeleteRange(delete())], vec![range()]);
+        for free in [
+            Command::DeleteRange(delete()),
+            Command::Txn(deletes),
+            Command::Compact { revision: 1, physical: true },
+            Command::LeaseRevoke { id: 1 },
+        ] {
+            assert_eq!(cost(&free), 0, "{free:?}");
+        }
     }
 }
