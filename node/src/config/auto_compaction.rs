@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retentions_are_read_as_etcd_does() {
+    fn rule_7_11_retentions_are_read_as_etcd_does() {
         use CompactionMode::{Periodic, Revision};
         let minute = 60 * SECOND;
         for (mode, text, expected) in [

@@ -296,10 +296,11 @@ fn advertised_default_is_replaced_for_a_listener_on_all_addresses() {
 }
 
 #[test]
-fn what_is_compacted_by_itself_depends_on_the_mode() {
+fn rule_7_10_7_11_what_is_compacted_by_itself_depends_on_the_mode() {
     use revd_replica::Retain;
     let retain = |arguments: &[&str]| read(arguments).auto_compaction.retain();
     assert_eq!(retain(&[]), None);
+    assert_eq!(retain(&["--auto-compaction-retention="]), None);
     let hour = 3_600_000_000_000;
     assert_eq!(retain(&["--auto-compaction-retention=1"]), Some(Retain::Period(hour)));
     let revisions = ["--auto-compaction-mode=revision", "--auto-compaction-retention", "1000"];
@@ -310,10 +311,26 @@ fn what_is_compacted_by_itself_depends_on_the_mode() {
 }
 
 #[test]
-fn quota_of_zero_is_the_default_and_a_negative_one_none() {
-    assert_eq!(read(&[]).quota(), Some(DEFAULT_QUOTA));
-    assert_eq!(read(&["--quota-backend-bytes=5"]).quota(), Some(5));
-    assert_eq!(read(&["--quota-backend-bytes=-1"]).quota(), None);
+fn rule_7_27_quota_of_zero_is_the_default_and_a_negative_one_none() {
+    assert_eq!(read(&[]).quota(), Some(2_147_483_648));
+    for (bytes, quota) in [
+        ("0", Some(DEFAULT_QUOTA)),
+        ("5", Some(5)),
+        ("-1", None),
+        ("107374182400", Some(100 << 30)),
+    ] {
+        assert_eq!(read(&["--quota-backend-bytes", bytes]).quota(), quota, "{bytes}");
+    }
+}
+
+#[test]
+fn rule_7_27_a_quota_above_8_gib_is_only_warned_about() {
+    for (bytes, is_large) in [(8_589_934_592, false), (8_589_934_593, true)] {
+        let flag = format!("--quota-backend-bytes={bytes}");
+        let parsed = read_with(&[&flag], &[]).unwrap();
+        assert_eq!(parsed.config.quota_backend_bytes, bytes);
+        assert_eq!(parsed.notices.contains(&Notice::LargeQuota(bytes)), is_large, "{bytes}");
+    }
 }
 
 #[test]

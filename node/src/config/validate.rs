@@ -61,7 +61,9 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
 fn auto_compaction(given: &Given) -> Result<AutoCompaction, Error> {
     let default = AutoCompaction::default();
     let mode = given.text("auto-compaction-mode").unwrap_or(default.mode.as_str());
-    let retention = given.text("auto-compaction-retention").unwrap_or(&default.retention);
+    // An empty one is as good as none.
+    let retention = given.text("auto-compaction-retention").filter(|text| !text.is_empty());
+    let retention = retention.unwrap_or(&default.retention);
     let mode = CompactionMode::parse(mode).ok_or_else(|| Error::CompactionMode(mode.to_owned()))?;
     AutoCompaction::new(mode, retention).ok_or_else(|| Error::Retention(retention.to_owned()))
 }
