@@ -7,8 +7,12 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test program of several files")]
 
+#[path = "rules/alarms.rs"]
+mod alarms;
 #[path = "rules/ask.rs"]
 mod ask;
+#[path = "rules/compaction.rs"]
+mod compaction;
 #[path = "rules/gate.rs"]
 mod gate;
 #[path = "rules/headers.rs"]
