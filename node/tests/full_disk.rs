@@ -118,7 +118,8 @@ async fn a_full_disk_refuses_growth_and_nothing_else() {
     MaintenanceClient::new(channel.clone()).alarm(disarm).await.unwrap();
     let start = Instant::now();
     let mut again = 0;
-    while again < written / 2 {
+    // Not all of it: the tree holds back room by its largest checkpoint, which was a large one.
+    while again < written / 3 {
         match put(&mut kv, format!("k{again:05}"), 300_000).await {
             Ok(()) => again += 1,
             Err(status) => {
