@@ -114,8 +114,8 @@ impl Import {
     }
 
     /// Where the exporter shall go on ([`Export::resume`](crate::Export::resume)). `None` until the
-    /// history has begun: then the stream must begin anew, and so must an import to which some of it
-    /// has come ([`Import::clear`]).
+    /// history has begun: then the stream must begin anew, and so must an import to which some of
+    /// it has come ([`Import::clear`]).
     #[must_use]
     pub fn position(&self) -> Option<SnapshotPosition> {
         match &self.stage {

@@ -6,8 +6,9 @@
 //! same stream, wherever their sweeps and checkpoints stand, and the one who imports appends to its
 //! tree as it reads. FORMAT.md has the bytes.
 //!
-//! An export pins a compaction floor and not pages: each chunk is a read of its own, and sweeps that
-//! would remove what the stream still has to hold wait ([`Store::export`](crate::Store::export)).
+//! An export pins a compaction floor and not pages: each chunk is a read of its own, and sweeps
+//! that would remove what the stream still has to hold wait
+//! ([`Store::export`](crate::Store::export)).
 
 mod cell;
 mod chunk;
