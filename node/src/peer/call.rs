@@ -19,9 +19,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
-use crate::config::Url;
+use super::dial;
 
 /// Unused connections that are kept to one address.
 const IDLE: usize = 16;
@@ -99,9 +98,7 @@ impl Calls {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = path.parse().map_err(|error| unreachable(&error))?;
-        let host = url.split_once("://").map_or(url, |(_, host)| host);
-        let host = host.parse().map_err(|error| unreachable(&error))?;
-        request.headers_mut().insert(http::header::HOST, host);
+        dial::write_host(request.headers_mut(), url);
         let response = connection.send_request(request).await.map_err(|e| unreachable(&e))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER).collect().await;
@@ -128,10 +125,7 @@ impl Calls {
 
 async fn connect(url: &str) -> Result<Connection, CallError> {
     let unreachable = |error: &dyn std::fmt::Display| CallError::Unreachable(error.to_string());
-    let parsed = Url::parse(url).map_err(|error| unreachable(&error))?;
-    let stream = TcpStream::connect((parsed.host(), parsed.port())).await;
-    let stream = stream.map_err(|error| unreachable(&error))?;
-    stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
+    let stream = dial::connect(url).await.map_err(|error| unreachable(&error))?;
     let shaken = http1::handshake(TokioIo::new(stream)).await;
     let (connection, driver) = shaken.map_err(|error| unreachable(&error))?;
     tokio::spawn(async move {

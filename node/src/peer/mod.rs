@@ -20,6 +20,7 @@
 //! know at once, and need not wait for a clock.
 
 pub mod call;
+mod dial;
 mod frame;
 mod greeting;
 mod incoming;

@@ -10,13 +10,11 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use revd_raft::{Message, NodeId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::greeting::{Greeting, Kind};
-use super::{Event, Listener, frame, incoming};
-use crate::config::Url;
+use super::{Event, Listener, dial, frame, incoming};
 
 /// The pause before a broken stream is dialled again: the first, and the longest, between which it
 /// doubles.
@@ -50,8 +48,8 @@ pub(super) struct Stream {
 /// Why a stream could not be made.
 #[derive(Debug, thiserror::Error)]
 enum DialError {
-    #[error("{0} cannot be dialled")]
-    Url(String),
+    #[error("it has no address")]
+    NoAddress,
     #[error(transparent)]
     Connect(#[from] std::io::Error),
     #[error("no answer within {DIAL:?}")]
@@ -87,7 +85,7 @@ async fn keep(target: Target, mut messages: mpsc::Receiver<Message>, listener: L
     let mut pause = PAUSE;
     let mut is_up = None;
     while !messages.is_closed() {
-        let error = match dial(&target).await {
+        let error = match reach(&target).await {
             Ok(connection) => {
                 tracing::info!("remote-peer-id" = to, stream = ?stream, "peer became active");
                 is_up = Some(true);
@@ -119,14 +117,14 @@ async fn keep(target: Target, mut messages: mpsc::Receiver<Message>, listener: L
 }
 
 /// A connection to the first of the member's addresses that answers.
-async fn dial(target: &Target) -> Result<Upgraded, DialError> {
-    let mut outcome = Err(DialError::Url(String::new()));
+async fn reach(target: &Target) -> Result<Upgraded, DialError> {
+    let mut outcome = Err(DialError::NoAddress);
     for url in &target.urls {
         outcome = match tokio::time::timeout(DIAL, greet(url, &target.greeting)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(DialError::Timeout),
         };
-        if !matches!(outcome, Err(DialError::Url(_) | DialError::Connect(_) | DialError::Timeout)) {
+        if !matches!(outcome, Err(DialError::Connect(_) | DialError::Timeout)) {
             break;
         }
     }
@@ -134,18 +132,13 @@ async fn dial(target: &Target) -> Result<Upgraded, DialError> {
 }
 
 async fn greet(url: &str, greeting: &Greeting) -> Result<Upgraded, DialError> {
-    let parsed = Url::parse(url).map_err(|_| DialError::Url(url.to_owned()))?;
-    let stream = TcpStream::connect((parsed.host(), parsed.port())).await?;
-    stream.set_nodelay(true)?;
+    let stream = dial::connect(url).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = http::Uri::from_static(incoming::PATH);
     greeting.write(request.headers_mut());
-    let host = url.split_once("://").map_or(url, |(_, host)| host);
-    if let Ok(host) = host.parse() {
-        request.headers_mut().insert(http::header::HOST, host);
-    }
+    dial::write_host(request.headers_mut(), url);
     let response = sender.send_request(request).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(DialError::Refused(response.status()));
