@@ -178,28 +178,26 @@ impl Server {
 /// wait for an election.
 async fn hand_over(handle: &Handle) {
     let status = handle.status();
-    let ids = || {
-        let hex = |id: u64| format!("{id:x}");
-        (hex(status.member_id), hex(status.leader))
-    };
-    let (local, leader) = ids();
+    let local = format!("{:x}", status.member_id);
     let is_lone = handle.members().iter().filter(|member| !member.is_learner).count() == 1;
+    if !is_lone && status.leader == status.member_id {
+        if let Err(error) = handle.hand_over().await {
+            let error = rpc::errors::call_failed(error);
+            let error = error.message();
+            tracing::warn!("local-member-id" = local, error, "failed to transfer leadership");
+        }
+        return;
+    }
     let why = if is_lone {
         "skipped leadership transfer for single voting member cluster"
-    } else if status.leader != status.member_id {
-        "skipped leadership transfer; local server is not leader"
     } else {
-        match handle.hand_over().await {
-            Ok(()) => return,
-            Err(error) => {
-                let error = rpc::errors::call_failed(error);
-                let error = error.message();
-                tracing::warn!("local-member-id" = local, error, "failed to transfer leadership");
-                return;
-            }
-        }
+        "skipped leadership transfer; local server is not leader"
     };
-    tracing::info!("local-member-id" = local, "current-leader-member-id" = leader, "{why}");
+    tracing::info!(
+        "local-member-id" = local,
+        "current-leader-member-id" = %format_args!("{:x}", status.leader),
+        "{why}"
+    );
 }
 
 /// A thread for each processor, up to a bound: more of them only hold memory, since the thread that

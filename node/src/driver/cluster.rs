@@ -90,7 +90,11 @@ impl Core {
 
     /// Forgets proposals whose callers have given up: what was handed to a leader that vanished is
     /// never answered.
-    pub(super) fn forget_given_up(&mut self) {
+    pub(super) fn forget_given_up(&mut self, now: Instant) {
+        if self.waiting.forget_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.waiting.forget_at = Some(now + FORGET_AFTER);
         let mut given_up = Demand::default();
         self.waiting.proposals.retain(|_, (slot, demand)| {
             if slot.is_closed() {
@@ -103,10 +107,6 @@ impl Core {
 
     /// Asks anew for the read indexes that have been waited for too long.
     pub(super) fn ask_again(&mut self, now: Instant) {
-        if self.waiting.forget_at.is_none_or(|at| at <= now) {
-            self.waiting.forget_at = Some(now + FORGET_AFTER);
-            self.forget_given_up();
-        }
         while let Some((_, asked, _)) = self.waiting.asked.front()
             && *asked + ASK_AGAIN <= now
             && let Some((.., slots)) = self.waiting.asked.pop_front()

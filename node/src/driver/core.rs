@@ -164,6 +164,7 @@ impl Core {
             self.next_tick = now + TICK;
             self.input(Input::Tick);
             self.ask_again(now);
+            self.forget_given_up(now);
         }
     }
 
