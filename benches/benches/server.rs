@@ -31,7 +31,7 @@ fn puts(c: &mut Criterion) {
                     total: iterations.max(clients as u64 * 10),
                 };
                 let outcome = load::puts(&server.address, load).expect("puts are answered");
-                outcome.took.mul_f64(iterations as f64 / outcome.puts as f64)
+                outcome.took.mul_f64(iterations as f64 / outcome.calls as f64)
             });
         });
     }

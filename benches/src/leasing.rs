@@ -77,7 +77,7 @@ async fn run_all(
     for client in clients {
         client.await.map_err(|e| e.to_string())??;
     }
-    Ok(Outcome { puts: count, took: start.elapsed(), latencies: shared.latencies.take() })
+    Ok(Outcome { calls: count, took: start.elapsed(), latencies: shared.latencies.take() })
 }
 
 async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String> {

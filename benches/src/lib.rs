@@ -5,6 +5,7 @@
 //! about 12 µs of processor time a call where a full gRPC client costs 30.
 
 pub mod client;
+pub mod cluster;
 pub mod leasing;
 pub mod load;
 pub mod open_loop;

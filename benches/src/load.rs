@@ -1,14 +1,25 @@
-//! A closed loop of puts: each client sends its next when the last is answered.
+//! A closed loop of puts or gets: each client sends its next when the last is answered.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use revd_api::etcdserverpb::PutRequest;
+use revd_api::etcdserverpb::{PutRequest, RangeRequest};
 use tokio::task::LocalSet;
 
 use crate::client::Connection;
 use crate::statistics::Latencies;
+
+/// What a client does again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Writes one key.
+    Put,
+    /// Reads one key as of now.
+    Get,
+    /// Reads one key as the member that is asked has it.
+    SerializableGet,
+}
 
 /// How much, how long, and from how many.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +41,8 @@ pub struct Load {
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Puts that were acknowledged.
-    pub puts: u64,
+    /// Calls that were answered.
+    pub calls: u64,
     /// From the first call to the last answer.
     pub took: Duration,
     /// Send to answer.
@@ -39,35 +50,44 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Acknowledged puts a second.
+    /// Answered calls a second.
     pub fn rate(&self) -> f64 {
-        self.puts as f64 / self.took.as_secs_f64()
+        self.calls as f64 / self.took.as_secs_f64()
     }
 }
 
-/// Runs the load on this thread.
+/// Runs a load of puts on this thread.
 ///
 /// # Errors
 /// The first connection or call that failed, as text.
 pub fn puts(address: &str, load: Load) -> Result<Outcome, String> {
+    run(&[address], Operation::Put, load)
+}
+
+/// Runs a load on this thread, its connections spread over these addresses.
+///
+/// # Errors
+/// The first connection or call that failed, as text.
+pub fn run(addresses: &[&str], operation: Operation, load: Load) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("no runtime: {e}"))?;
-    LocalSet::new().block_on(&runtime, run(address, load))
+    LocalSet::new().block_on(&runtime, clients(addresses, operation, load))
 }
 
 struct Shared {
     next: Cell<u64>,
     done: Cell<u64>,
     latencies: RefCell<Latencies>,
+    operation: Operation,
     load: Load,
     start: Instant,
 }
 
-async fn run(address: &str, load: Load) -> Result<Outcome, String> {
+async fn clients(addresses: &[&str], operation: Operation, load: Load) -> Result<Outcome, String> {
     let mut connections = Vec::new();
-    for _ in 0..load.connections {
+    for address in addresses.iter().cycle().take(load.connections) {
         let connection = Connection::open(address).await;
         connections.push(connection.map_err(|e| format!("cannot connect to {address}: {e}"))?);
     }
@@ -75,6 +95,7 @@ async fn run(address: &str, load: Load) -> Result<Outcome, String> {
         next: Cell::new(0),
         done: Cell::new(0),
         latencies: RefCell::default(),
+        operation,
         load,
         start: Instant::now(),
     });
@@ -89,11 +110,15 @@ async fn run(address: &str, load: Load) -> Result<Outcome, String> {
     }
     let took = shared.start.elapsed();
     let latencies = shared.latencies.take();
-    Ok(Outcome { puts: shared.done.get(), took, latencies })
+    Ok(Outcome { calls: shared.done.get(), took, latencies })
 }
 
 async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String> {
-    let mut method = connection.method("/etcdserverpb.KV/Put");
+    let path = match shared.operation {
+        Operation::Put => "/etcdserverpb.KV/Put",
+        Operation::Get | Operation::SerializableGet => "/etcdserverpb.KV/Range",
+    };
+    let mut method = connection.method(path);
     let value = incompressible(shared.load.value_bytes);
     loop {
         let n = shared.next.get();
@@ -102,9 +127,15 @@ async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String
             return Ok(());
         }
         shared.next.set(n + 1);
-        let key = (n % shared.load.key_space).to_be_bytes().to_vec();
-        let put = PutRequest { key: key.into(), value: value.clone(), ..PutRequest::default() };
-        method.call(&put).await.map_err(|e| e.to_string())?;
+        let key = (n % shared.load.key_space).to_be_bytes().to_vec().into();
+        let answer = if shared.operation == Operation::Put {
+            let put = PutRequest { key, value: value.clone(), ..PutRequest::default() };
+            method.call(&put).await
+        } else {
+            let serializable = shared.operation == Operation::SerializableGet;
+            method.call(&RangeRequest { key, serializable, ..RangeRequest::default() }).await
+        };
+        answer.map_err(|e| e.to_string())?;
         shared.latencies.borrow_mut().add(sent.elapsed());
         shared.done.set(shared.done.get() + 1);
     }

@@ -1,20 +1,76 @@
 //! Servers to measure: started on loopback in a directory of their own, ended by their own id.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
+
 /// How long a server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where a member lives and is found.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Its name in the cluster.
+    pub name: String,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// `host:port` of its client listener.
+    pub address: String,
+    /// `host:port` of its listener for other members.
+    pub peer: String,
+}
+
+impl Seat {
+    /// A seat below `dir`, on ports that are free at this moment.
+    ///
+    /// # Errors
+    /// When loopback has no free port; as text.
+    pub fn new(name: &str, dir: &Path) -> Result<Self, String> {
+        Ok(Self {
+            name: name.to_owned(),
+            data: dir.join(name),
+            address: format!("127.0.0.1:{}", free_port()?),
+            peer: format!("127.0.0.1:{}", free_port()?),
+        })
+    }
+
+    /// As it stands in `--initial-cluster`.
+    pub fn founder(&self) -> String {
+        format!("{}=http://{}", self.name, self.peer)
+    }
+
+    /// Starts a member of the cluster of these founders on it, without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be started; as text.
+    pub fn start(&self, binary: &Path, founders: &str, state: &str) -> Result<Server, String> {
+        let (client, peer) = (format!("http://{}", self.address), format!("http://{}", self.peer));
+        let child = Command::new(binary)
+            .args(["--name", &self.name, "--data-dir"])
+            .arg(&self.data)
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", founders, "--initial-cluster-state", state])
+            .args(["--quota-backend-bytes", "8589934592"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
+        Ok(Server { child, address: self.address.clone(), _dir: None })
+    }
+}
 
 /// A running server that takes etcd's flags.
 pub struct Server {
     child: Child,
     /// `host:port` of its client listener.
     pub address: String,
-    /// Removed when the server is dropped.
-    _dir: tempfile::TempDir,
+    /// Removed when the server is dropped, if it is its own.
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -24,27 +80,18 @@ impl Server {
     /// When it cannot be started, or does not listen in time; as text.
     pub fn start(binary: &Path, base: &Path) -> Result<Self, String> {
         let dir = tempfile::tempdir_in(base).map_err(|e| format!("no directory: {e}"))?;
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let client = format!("http://{address}");
-        let peer = format!("http://127.0.0.1:{}", free_port()?);
-        let child = Command::new(binary)
-            .args(["--name", "m0", "--data-dir"])
-            .arg(dir.path().join("data"))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("m0={peer}")])
-            .args(["--quota-backend-bytes", "8589934592"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
-        let mut server = Self { child, address, _dir: dir };
+        let seat = Seat::new("m0", dir.path())?;
+        let mut server = seat.start(binary, &seat.founder(), "new")?;
+        server._dir = Some(dir);
         server.wait_until_listening()?;
         Ok(server)
     }
 
-    fn wait_until_listening(&mut self) -> Result<(), String> {
+    /// Waits until it accepts connections.
+    ///
+    /// # Errors
+    /// When it ends or takes too long; as text.
+    pub fn wait_until_listening(&mut self) -> Result<(), String> {
         let start = Instant::now();
         while TcpStream::connect(&self.address).is_err() {
             let ended = self.child.try_wait().map_err(|e| e.to_string())?;
@@ -62,6 +109,29 @@ impl Server {
     /// When the process is gone; as text.
     pub fn processor_time(&self) -> Result<Duration, String> {
         processor_time(self.child.id())
+    }
+
+    /// Its number among the processes.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When the process is gone; as text.
+    pub fn signal(&self, signal: Signal) -> Result<(), String> {
+        let gone = || format!("process {} is gone", self.child.id());
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+        rustix::process::kill_process(id, signal).map_err(|e| format!("{}: {e}", gone()))
+    }
+
+    /// Bytes of memory that the server has resident now, those of mapped files included.
+    ///
+    /// # Errors
+    /// When the process is gone; as text.
+    pub fn memory(&self) -> Result<u64, String> {
+        memory(self.child.id(), "VmRSS:")
     }
 
     /// Most bytes of memory that the server has had resident so far.

@@ -112,8 +112,8 @@ fn measure(
         rate: outcome.rate(),
         p50: micros(outcome.latencies.percentile(0.5)),
         p99: micros(outcome.latencies.percentile(0.99)),
-        cpu: micros(cpu) / outcome.puts as f64,
-        client_cpu: micros(client_cpu) / outcome.puts as f64,
+        cpu: micros(cpu) / outcome.calls as f64,
+        client_cpu: micros(client_cpu) / outcome.calls as f64,
     })
 }
 
