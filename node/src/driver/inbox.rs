@@ -1,4 +1,4 @@
-//! The bounded queue in front of the core thread.
+//! The bounded queue in front of the core thread, and of the one that writes the log.
 //!
 //! Many tasks push, one thread takes everything that waits at once: that is where a batch comes
 //! from. A push costs one short lock and, only if the core sleeps, one wake-up.
@@ -66,12 +66,12 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
-    /// Takes all that waits into `items`, which must be empty; sleeps until something arrives or
-    /// the deadline passes.
-    pub(super) fn take_until(&self, items: &mut Vec<T>, deadline: Option<Instant>) {
+    /// Takes all that waits into `items`, which must be empty; sleeps until something arrives, the
+    /// deadline passes, or the inbox is closed. False if nothing can arrive any more.
+    pub(super) fn take_until(&self, items: &mut Vec<T>, deadline: Option<Instant>) -> bool {
         assert!(items.is_empty(), "{} items were not handled", items.len());
         let mut waiting = self.waiting.lock();
-        while waiting.items.is_empty() {
+        while waiting.items.is_empty() && !waiting.closed {
             waiting.receiver_sleeps = true;
             match deadline {
                 None => self.arrived.wait(&mut waiting),
@@ -84,13 +84,17 @@ impl<T> Inbox<T> {
         }
         waiting.receiver_sleeps = false;
         std::mem::swap(&mut waiting.items, items);
+        !waiting.closed
     }
 
     /// Refuses everything from now on, and returns what was still waiting.
     pub(super) fn close(&self) -> Vec<T> {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
-        std::mem::take(&mut waiting.items)
+        let rest = std::mem::take(&mut waiting.items);
+        drop(waiting);
+        self.arrived.notify_one();
+        rest
     }
 }
 
@@ -138,5 +142,6 @@ mod tests {
         inbox.push(1).unwrap();
         assert_eq!(inbox.close(), [1]);
         assert_eq!(inbox.push(2), Err(NotTaken::Closed));
+        assert!(!inbox.take_until(&mut Vec::new(), None), "nothing can arrive any more");
     }
 }

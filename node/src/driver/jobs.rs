@@ -9,25 +9,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use revd_replica::job::PersistJob;
 use revd_replica::{Fatal, Job, LogDone};
 
 use super::handle::{Request, Shared};
+use super::inbox::Inbox;
 
 /// More than can be under way; a full queue would be a mistake of ours, and then blocks.
 const BOUND: usize = 64;
 
 /// The sending sides; the threads end when it is dropped.
 pub(super) struct Jobs {
-    upkeep: Worker<Job>,
-    log: Worker<PersistJob>,
-}
-
-/// A thread, and the way to it.
-struct Worker<J> {
-    sender: Option<Sender<J>>,
-    thread: Option<JoinHandle<()>>,
+    upkeep: Option<Sender<Job>>,
+    /// Not a channel: its receiver yields a few times before it sleeps, and this thread sleeps twice
+    /// for each batch of entries.
+    log: Arc<Inbox<PersistJob>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What came of making entries durable.
@@ -41,28 +39,59 @@ pub(super) struct Written {
 impl Jobs {
     /// Starts the threads.
     pub(super) fn new(shared: &Arc<Shared>) -> std::io::Result<Self> {
-        let meters = Arc::clone(shared);
-        let upkeep = Worker::start("revd-jobs", Arc::clone(shared), move |job| {
-            let is_checkpoint = matches!(job, Job::Checkpoint(_));
-            let start = Instant::now();
-            let done = job.run();
-            if is_checkpoint {
-                meters.meters.checkpoint.observe(start.elapsed());
-            }
-            Request::Done(done)
-        })?;
-        let write_all = |job| Request::Persisted(write(job));
-        Ok(Self { upkeep, log: Worker::start("revd-log", Arc::clone(shared), write_all)? })
+        let (sender, receiver) = bounded(BOUND);
+        let log = Arc::new(Inbox::new(BOUND));
+        let mut jobs = Self { upkeep: Some(sender), log: Arc::clone(&log), threads: Vec::new() };
+        let core = Arc::clone(shared);
+        jobs.spawn("revd-jobs", move || run(&receiver, &core))?;
+        let core = Arc::clone(shared);
+        jobs.spawn("revd-log", move || persist(&log, &core))?;
+        Ok(jobs)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(work)?);
+        Ok(())
     }
 
     /// Runs a job as soon as those before it are done.
     pub(super) fn start(&self, job: Job) {
-        self.upkeep.run(job);
+        let sender = self.upkeep.as_ref().expect("taken only by drop");
+        // The thread ends before the core only by a panic of its own, which its join reports.
+        let _ = sender.send(job);
     }
 
     /// Makes entries durable; one such job is under way at a time.
     pub(super) fn persist(&self, job: PersistJob) {
-        self.log.run(job);
+        // As above.
+        let _ = self.log.push_always(job);
+    }
+}
+
+/// Runs jobs until nobody can send any more.
+fn run(jobs: &Receiver<Job>, core: &Shared) {
+    for job in jobs {
+        let is_checkpoint = matches!(job, Job::Checkpoint(_));
+        let start = Instant::now();
+        let done = job.run();
+        if is_checkpoint {
+            core.meters.checkpoint.observe(start.elapsed());
+        }
+        if core.inbox.push_always(Request::Done(done)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes entries durable until nobody can send any more.
+fn persist(waiting: &Inbox<PersistJob>, core: &Shared) {
+    let mut batch = Vec::new();
+    while waiting.take_until(&mut batch, None) {
+        for job in batch.drain(..) {
+            if core.inbox.push_always(Request::Persisted(write(job))).is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -73,37 +102,14 @@ pub(super) fn write(job: PersistJob) -> Written {
     Written { job, outcome, took: start.elapsed() }
 }
 
-impl<J: Send + 'static> Worker<J> {
-    fn start(
-        name: &str,
-        shared: Arc<Shared>,
-        work: impl Fn(J) -> Request + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (sender, receiver) = bounded::<J>(BOUND);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            for job in receiver {
-                if shared.inbox.push_always(work(job)).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
-    }
-
-    fn run(&self, job: J) {
-        let sender = self.sender.as_ref().expect("taken only by drop");
-        // The thread ends before the core only by a panic of its own, which its join reports.
-        let _ = sender.send(job);
-    }
-}
-
-impl<J> Drop for Worker<J> {
+impl Drop for Jobs {
     fn drop(&mut self) {
-        self.sender = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a job thread has panicked");
+        self.upkeep = None;
+        drop(self.log.close());
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a job thread has panicked");
+            }
         }
     }
 }

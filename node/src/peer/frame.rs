@@ -17,8 +17,12 @@ const HEADER: usize = 8;
 /// around it.
 const LONGEST: usize = 80 << 20;
 
-/// What is asked of the system at a time.
+/// What is asked of the system at a time. Messages that come in one after the other share such a
+/// buffer, for as long as consensus keeps an entry of one of them.
 const READ: usize = 64 << 10;
+
+/// Less than that is not worth a read.
+const READ_LEAST: usize = 4 << 10;
 
 /// Why a stream cannot be read on.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +78,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             if let Some(frame) = self.whole()? {
                 return Ok(Some(wire::decode(frame)?));
             }
-            self.buffer.reserve(READ);
+            if self.buffer.capacity() - self.buffer.len() < READ_LEAST {
+                self.buffer.reserve(READ);
+            }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Short) };
             }

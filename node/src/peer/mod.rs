@@ -110,10 +110,10 @@ impl Peers {
         for message in messages {
             let to = message.to;
             // A stranger cannot be reached; who was removed need not be.
-            let Some(peer) = self.to.get(&to.0) else { continue };
+            let Some(peer) = self.to.get_mut(&to.0) else { continue };
             let stream = match message.body {
-                Body::Append { .. } => &peer.append,
-                _ => &peer.rest,
+                Body::Append { .. } => &mut peer.append,
+                _ => &mut peer.rest,
             };
             if !stream.send(message) {
                 (self.listener)(Event::Unreachable(to));
