@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::http::Verdicts;
+
 /// Upper bounds of the buckets of a [`Histogram`]: 1 ms, doubled 13 times. The last bucket is
 /// open.
 pub const BOUNDS: usize = 14;
@@ -86,6 +88,8 @@ pub struct Meters {
     pub compacted_records: Counter,
     /// Bytes of the tree that were read again to find rot.
     pub scrubbed_bytes: Counter,
+    /// What came of health checks.
+    pub verdicts: Verdicts,
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What HTTP/1.1 gets on the client port: `/health`, `/version`, `/metrics`.
+//! What HTTP/1.1 gets on the client port: health, `/version` and `/metrics`; and on the ports for
+//! monitoring alone, which have no `/version`.
 
 use bytes::Bytes;
 use http::header::{
@@ -9,7 +10,7 @@ use http::{Method, Response};
 use http_body_util::Full;
 
 use super::reply::{self, Reply};
-use super::{Member, exposition, health};
+use super::{Member, exposition, health, probe};
 use crate::ETCD_VERSION;
 
 /// Answers a request to the client port. The body of the request is never read: no endpoint has
@@ -22,15 +23,32 @@ pub async fn answer(
 ) -> Reply {
     let mut reply = match (method, path) {
         (&Method::OPTIONS, _) => Response::new(Full::new(Bytes::new())),
-        // The one endpoint that etcd answers whatever the method is.
-        (_, "/metrics") => exposition::answer(member),
-        (&Method::GET, "/health") => health::answer(member, query.unwrap_or_default()).await,
         (&Method::GET, "/version") => version(member),
-        (_, "/health" | "/version") => reply::only_get(),
-        _ => reply::not_found(),
+        (_, "/version") => reply::only_get(),
+        _ => monitoring(member, method, path, query).await,
     };
     allow_other_origins(&mut reply);
     reply
+}
+
+/// Answers a request to a port for monitoring, `--listen-metrics-urls`.
+pub async fn monitoring(
+    member: &impl Member,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+) -> Reply {
+    let query = query.unwrap_or_default();
+    match (method, path) {
+        // The one endpoint that etcd answers whatever the method is.
+        (_, "/metrics") => exposition::answer(member),
+        (&Method::GET, "/health") => health::answer(member, query).await,
+        (_, "/health") => reply::only_get(),
+        _ => {
+            let probed = probe::answer(member, method, path, query).await;
+            probed.unwrap_or_else(reply::not_found)
+        }
+    }
 }
 
 /// `/version`, which the peer port has as well.
@@ -64,9 +82,11 @@ fn allow_other_origins(reply: &mut Reply) {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::Verdicts;
     use super::super::member::{MemberFacts, MemberRecord, Numbers};
     use super::*;
     use http_body_util::BodyExt;
+    use std::sync::Arc;
 
     /// A member that says what the test wants.
     #[derive(Clone)]
@@ -75,6 +95,7 @@ pub(crate) mod tests {
         pub(crate) numbers: Numbers,
         pub(crate) members: Vec<MemberRecord>,
         pub(crate) linearizable: Result<(), String>,
+        pub(crate) verdicts: Arc<Verdicts>,
     }
 
     impl Fake {
@@ -88,7 +109,13 @@ pub(crate) mod tests {
                 ..Default::default()
             };
             let members = vec![MemberRecord { id: 11, ..Default::default() }];
-            Fake { facts, numbers: Numbers::default(), members, linearizable: Ok(()) }
+            Fake {
+                facts,
+                numbers: Numbers::default(),
+                members,
+                linearizable: Ok(()),
+                verdicts: Arc::default(),
+            }
         }
     }
 
@@ -103,6 +130,10 @@ pub(crate) mod tests {
 
         fn numbers(&self) -> Numbers {
             self.numbers.clone()
+        }
+
+        fn verdicts(&self) -> &Verdicts {
+            &self.verdicts
         }
 
         async fn read(&self, serializable: bool) -> Result<(), String> {
@@ -144,6 +175,25 @@ pub(crate) mod tests {
                 (405, &"GET".parse().unwrap())
             );
             assert_eq!(content(reply).await, "Method Not Allowed\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn ports_for_monitoring_have_health_and_metrics_alone() {
+        for (path, status) in [
+            ("/health", 200),
+            ("/readyz", 200),
+            ("/livez/serializable_read", 200),
+            ("/metrics", 200),
+        ] {
+            let reply = monitoring(&Fake::leading(), &Method::GET, path, None).await;
+            assert_eq!(reply.status(), status, "{path}");
+            assert!(reply.headers().get("access-control-allow-origin").is_none());
+            assert_eq!(get(Method::GET, path).await.status(), status, "{path}");
+        }
+        for path in ["/version", "/members", "/"] {
+            let reply = monitoring(&Fake::leading(), &Method::GET, path, None).await;
+            assert_eq!(reply.status(), 404, "{path}");
         }
     }
 

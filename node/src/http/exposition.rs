@@ -10,12 +10,14 @@ use http::header::HeaderValue;
 use super::Member;
 use super::member::{Histogram, MemberFacts, Numbers};
 use super::reply::{self, Reply};
+use super::verdicts::{Check, Kind, Verdicts};
 use crate::ETCD_VERSION;
 
 /// Answers `/metrics`.
 pub(crate) fn answer(member: &impl Member) -> Reply {
     let mut page = Page::default();
     server(&mut page, &member.facts(), &member.numbers());
+    health(&mut page, member.verdicts());
     storage(&mut page, &member.numbers());
     process(&mut page);
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -33,7 +35,7 @@ fn server(page: &mut Page, facts: &MemberFacts, n: &Numbers) {
     let is_leader = has_leader && facts.leader == facts.member_id;
     page.gauge("etcd_server_has_leader", "Whether a leader is known.", u8::from(has_leader));
     page.gauge("etcd_server_is_leader", "Whether this member leads.", u8::from(is_leader));
-    let is_learner = u8::from(n.is_learner);
+    let is_learner = u8::from(facts.is_learner);
     page.gauge("etcd_server_is_learner", "Whether this member does not vote.", is_learner);
     page.counter(
         "etcd_server_leader_changes_seen_total",
@@ -66,6 +68,33 @@ fn alarms(page: &mut Page, n: &Numbers) {
             _ => "UNKNOWN",
         };
         page.line(format_args!("{name}{{server_id=\"{member:x}\",alarm_type=\"{alarm_type}\"}} 1"));
+    }
+}
+
+/// What came of health checks. A check that was never made is not shown.
+fn health(page: &mut Page, verdicts: &Verdicts) {
+    let health = &verdicts.health;
+    page.counter("etcd_server_health_success", "Health checks that passed.", health.passed());
+    page.counter("etcd_server_health_failures", "Health checks that failed.", health.failed());
+    let every = Kind::ALL.into_iter().flat_map(|kind| Check::ALL.map(|check| (kind, check)));
+    let made: Vec<_> = every
+        .map(|(kind, check)| (kind.name(), check.name(), verdicts.of(kind, check)))
+        .filter_map(|(kind, check, verdict)| Some((kind, check, verdict, verdict.last()?)))
+        .collect();
+    let name = "etcd_server_healthcheck";
+    page.head(name, "How each check ended last.", "gauge");
+    for (kind, check, _, last) in &made {
+        let last = u8::from(*last);
+        page.line(format_args!("{name}{{name=\"{check}\",type=\"{kind}\"}} {last}"));
+    }
+    let name = "etcd_server_healthchecks_total";
+    page.head(name, "Checks of health by their outcome.", "counter");
+    for (kind, check, verdict, _) in &made {
+        for (status, count) in [("error", verdict.failed()), ("success", verdict.passed())] {
+            page.line(format_args!(
+                "{name}{{name=\"{check}\",status=\"{status}\",type=\"{kind}\"}} {count}"
+            ));
+        }
     }
 }
 
@@ -234,6 +263,26 @@ mod tests {
             assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
         }
         assert!(page.contains("process_resident_memory_bytes "));
+    }
+
+    #[tokio::test]
+    async fn checks_that_were_made_are_shown() {
+        let member = Fake::leading();
+        let verdict = member.verdicts().of(Kind::Readyz, Check::LinearizableRead);
+        verdict.count(true);
+        verdict.count(false);
+        let page = content(answer(&member)).await;
+        let labels = "name=\"linearizable_read\"";
+        for line in [
+            format!("etcd_server_healthcheck{{{labels},type=\"readyz\"}} 0"),
+            format!(
+                "etcd_server_healthchecks_total{{{labels},status=\"error\",type=\"readyz\"}} 1"
+            ),
+            "etcd_server_health_success 0".to_owned(),
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
+        }
+        assert!(!page.contains("data_corruption"));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use revd_mvcc::Range;
 
+use super::Verdicts;
 use super::member::{Histogram, Member, MemberFacts, MemberRecord, Numbers};
 use crate::driver::{self, Handle};
 use crate::rpc::errors;
@@ -14,6 +15,7 @@ impl Member for Handle {
             cluster_id: status.cluster_id,
             member_id: status.member_id,
             leader: status.leader,
+            is_learner: status.is_learner,
             cluster_version: self.cluster_version().map(|version| version.to_string()),
             alarms: self.alarms().iter().map(|alarm| i32::from(alarm.alarm.number())).collect(),
         }
@@ -33,7 +35,6 @@ impl Member for Handle {
     fn numbers(&self) -> Numbers {
         let (status, sizes, meters) = (self.status(), self.sizes(), self.meters());
         Numbers {
-            is_learner: status.is_learner,
             leader_changes: meters.leader_changes.get(),
             committed: status.commit,
             applied: status.applied,
@@ -62,6 +63,10 @@ impl Member for Handle {
                 .map(|standing| (standing.member, i32::from(standing.alarm.number())))
                 .collect(),
         }
+    }
+
+    fn verdicts(&self) -> &Verdicts {
+        &self.meters().verdicts
     }
 
     /// Looks for one key that need not exist: what counts is that the member can look.

@@ -11,7 +11,9 @@ use super::reply::{self, Reply};
 /// there is a leader, whether a read succeeds. A serializable check needs no leader.
 pub async fn answer(member: &impl Member, query: &str) -> Reply {
     let query = Query::parse(query);
-    match check(member, &query).await {
+    let outcome = check(member, &query).await;
+    member.verdicts().health.count(outcome.is_ok());
+    match outcome {
         Ok(()) => {
             tracing::debug!("status-code" = 200, "/health OK");
             reply::text(body("true", ""))

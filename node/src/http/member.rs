@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use super::Verdicts;
+
 /// A member as HTTP sees it.
 pub trait Member: Clone + Send + Sync + 'static {
     /// What is known without waiting.
@@ -12,6 +14,9 @@ pub trait Member: Clone + Send + Sync + 'static {
 
     /// Numbers to show.
     fn numbers(&self) -> Numbers;
+
+    /// What came of health checks so far.
+    fn verdicts(&self) -> &Verdicts;
 
     /// Performs a read, a linearizable one unless `serializable`; the error is the text that a
     /// gRPC client would get.
@@ -27,6 +32,8 @@ pub struct MemberFacts {
     pub member_id: u64,
     /// Id of the leader, 0 when none is known.
     pub leader: u64,
+    /// Whether this member does not vote.
+    pub is_learner: bool,
     /// The cluster version, once it has been decided.
     pub cluster_version: Option<String>,
     /// Standing alarms by etcd's number: 1 is NOSPACE, 2 is CORRUPT.
@@ -62,8 +69,6 @@ pub struct Histogram {
 /// The numbers of `/metrics`, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Numbers {
-    /// Whether this member is not a voter.
-    pub is_learner: bool,
     /// Changes of leader seen since the start.
     pub leader_changes: u64,
     /// Index of the last committed entry.

@@ -5,7 +5,8 @@
 //! - [`workers`]: the threads on which clients are served;
 //! - [`authority`]: making calls of etcd's own client 3.4 acceptable to the library below;
 //! - [`door`]: which of the two protocols a request of a client belongs to;
-//! - [`endpoints`], [`health`], [`exposition`]: what HTTP/1.1 gets to see;
+//! - [`endpoints`], [`health`], [`probe`], [`exposition`]: what HTTP/1.1 gets to see;
+//! - [`verdicts`]: what came of health checks;
 //! - [`peer`], [`lease`]: what other members get to see, and to ask the leader.
 //!
 //! The endpoints ask a [`Member`] and not the driver's handle, so that each state of a member,
@@ -21,8 +22,11 @@ pub mod lease;
 pub mod listen;
 pub mod member;
 pub mod peer;
+pub mod probe;
 pub mod reply;
 pub mod serve;
+pub mod verdicts;
 pub mod workers;
 
 pub use member::{Member, MemberFacts, Numbers};
+pub use verdicts::Verdicts;

@@ -28,11 +28,17 @@ pub(crate) fn json(body: impl Into<Bytes>) -> Reply {
     with_type(HeaderValue::from_static("application/json"), body)
 }
 
+/// 200 with text that no browser is to take for something else.
+pub(crate) fn unguessed(body: impl Into<Bytes>) -> Reply {
+    let mut reply = text(body);
+    reply.headers_mut().insert(HeaderName::from_static("x-content-type-options"), NO_SNIFF);
+    reply
+}
+
 /// A failure: the text, a line end, and no guessing about its type.
 pub(crate) fn failure(status: StatusCode, message: &str) -> Reply {
-    let mut reply = text(format!("{message}\n"));
+    let mut reply = unguessed(format!("{message}\n"));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(HeaderName::from_static("x-content-type-options"), NO_SNIFF);
     reply
 }
 
