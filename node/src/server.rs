@@ -22,7 +22,7 @@ use crate::driver::{self, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
 use crate::http::serve::{Place, Protocols, Stopper, Stopping, serve};
 use crate::http::workers::Workers;
-use crate::http::{door, lease, peer};
+use crate::http::{door, endpoints, lease, peer};
 use crate::log::{list, took};
 use crate::peer::{Acquaintance, Arrivals};
 use crate::{ETCD_VERSION, readiness, rpc};
@@ -39,6 +39,9 @@ const WORKERS_MAX: usize = 16;
 
 /// Connections from other members, each of which needs a few.
 const PEER_CONNECTIONS: usize = 1024;
+
+/// Connections of those who only watch.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// Why a server could not start. Each is one line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +108,7 @@ impl Server {
         log_directory(&directory);
         let limit = listen::client_limit().ok_or_else(too_few_descriptors)?;
         let workers = Arc::new(Workers::start(worker_count())?);
-        let (peers, clients) = bind(&config)?;
+        let Listeners { peers, clients, metrics } = bind(&config)?;
         log_config(&config, &directory);
         let (handle, mut driver) = open(&config, disk, &directory).await?;
 
@@ -115,6 +118,7 @@ impl Server {
         publish(&handle, &mut driver).await?;
         tracing::info!("ready to serve client requests");
         let client_addresses = serve_clients(clients, &handle, &stopper, limit, &workers);
+        serve_metrics(metrics, &handle, &stopper);
         readiness::notify();
         Ok(Server {
             config,
@@ -211,13 +215,21 @@ fn too_few_descriptors() -> StartError {
     StartError::Descriptors { limit, reserved: listen::RESERVED_DESCRIPTORS }
 }
 
-fn bind(config: &Config) -> Result<(Vec<TcpListener>, Vec<TcpListener>), ListenError> {
+/// Sockets that connections wait at.
+struct Listeners {
+    peers: Vec<TcpListener>,
+    clients: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+}
+
+fn bind(config: &Config) -> Result<Listeners, ListenError> {
     let urls = list(&config.listen_peer_urls);
     tracing::info!("listen-peer-urls" = urls.as_slice(), "configuring peer listeners");
     let peers = listen::bind(&config.listen_peer_urls)?;
     let urls = list(&config.listen_client_urls);
     tracing::info!("listen-client-urls" = urls.as_slice(), "configuring client listeners");
-    Ok((peers, listen::bind(&config.listen_client_urls)?))
+    let clients = listen::bind(&config.listen_client_urls)?;
+    Ok(Listeners { peers, clients, metrics: listen::bind(&config.listen_metrics_urls)? })
 }
 
 /// Opens the member's files and starts its threads, aside of the runtime: replaying a log can
@@ -365,6 +377,24 @@ fn serve_clients(
     })
 }
 
+/// Serves those who only watch: on the runtime that accepts, so that they never wait for clients.
+fn serve_metrics(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) {
+    let limit = Arc::new(Semaphore::new(METRICS_CONNECTIONS));
+    spawn(listeners, |listener, address| {
+        tracing::info!(address = %address, "serving metrics");
+        let handle = handle.clone();
+        let answer = move |request: http::Request<hyper::body::Incoming>| {
+            let handle = handle.clone();
+            async move {
+                let uri = request.uri();
+                endpoints::monitoring(&handle, request.method(), uri.path(), uri.query()).await
+            }
+        };
+        let limit = Arc::clone(&limit);
+        serve(listener, Protocols::Http1, limit, stopper.share(), Place::Here, answer)
+    });
+}
+
 /// Runs a task for each listener and returns where they listen.
 fn spawn<F>(
     listeners: Vec<TcpListener>,
@@ -424,6 +454,7 @@ fn log_config(config: &Config, directory: &DataDir) {
         "listen-peer-urls" = list(&config.listen_peer_urls).as_slice(),
         "advertise-client-urls" = list(&config.advertise_client_urls).as_slice(),
         "listen-client-urls" = list(&config.listen_client_urls).as_slice(),
+        "listen-metrics-urls" = list(&config.listen_metrics_urls).as_slice(),
         "initial-cluster" = config.initial_cluster,
         "initial-cluster-state" = config.initial_cluster_state.as_str(),
         "initial-cluster-token" = config.initial_cluster_token,

@@ -81,7 +81,7 @@ impl AutoCompaction {
 
 /// Nanoseconds of a duration in Go's form: numbers with a unit each, as in `1h30m` or `1.5s`. Not
 /// below zero, and no more than Go can hold.
-fn duration(text: &str) -> Option<u64> {
+pub(crate) fn duration(text: &str) -> Option<u64> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Some(0);

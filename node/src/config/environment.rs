@@ -8,11 +8,7 @@ use super::{Error, Notice, Stop};
 const FOREIGN: &[&str] = &["ETCD_UNSUPPORTED_ARCH", "ETCD_CLIENT_DEBUG"];
 
 /// Adds the options that the environment sets. An empty variable counts as unset.
-pub(crate) fn add(
-    given: &mut Given,
-    environment: impl IntoIterator<Item = (String, String)>,
-    notices: &mut Vec<Notice>,
-) -> Result<(), Stop> {
+pub(crate) fn add(given: &mut Given, environment: Vec<(String, String)>) -> Result<(), Stop> {
     let mut variables: Vec<(String, String)> = environment
         .into_iter()
         .filter(|(name, value)| name.starts_with("ETCD_") && !value.is_empty())
@@ -21,11 +17,11 @@ pub(crate) fn add(
     variables.sort();
     for (variable, value) in variables {
         if variable == "ETCD_VERSION" {
-            notices.push(Notice::VersionVariable);
+            given.notices.push(Notice::VersionVariable);
             continue;
         }
         let Some(name) = options::names().find(|name| options::variable(name) == variable) else {
-            notices.push(Notice::UnknownVariable(format!("{variable}={value}")));
+            given.notices.push(Notice::UnknownVariable(format!("{variable}={value}")));
             continue;
         };
         match options::look_up(name) {
@@ -37,9 +33,11 @@ pub(crate) fn add(
                     return Err(Stop::Refused(Error::Variable { variable, value, reason }));
                 }
                 given.values.insert(name, value.clone());
-                notices.push(Notice::UsedVariable { name: variable, value });
+                given.notices.push(Notice::UsedVariable { name: variable, value });
             }
-            Some((Standing::Ignored, _)) => notices.push(Notice::IgnoredFlag(name.to_owned())),
+            Some((Standing::Ignored, _)) => {
+                given.notices.push(Notice::IgnoredFlag(name.to_owned()))
+            }
             _ => return Err(Stop::Refused(refusal(name, variable))),
         }
     }

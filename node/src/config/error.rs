@@ -57,6 +57,24 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A configuration file that cannot be read.
+    #[error("cannot read configuration file {path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A key of a configuration file whose value is none.
+    #[error("configuration file {path}: {key}: {reason}")]
+    Key {
+        /// The file.
+        path: String,
+        /// The key, with those of its sections.
+        key: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// Listening was set, advertising was not.
     #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
     NoAdvertisedClientUrls,
@@ -137,6 +155,10 @@ pub enum Notice {
     },
     /// A variable that is not read because its name collides with a flag.
     VersionVariable,
+    /// The settings come from this file.
+    ConfigFile(String),
+    /// A key of the file that stands for nothing.
+    UnknownKey(String),
     /// A flag that etcd itself ignores.
     IgnoredFlag(String),
     /// No data directory was named.
@@ -168,6 +190,14 @@ impl Notice {
                 "environment-variable" = "ETCD_VERSION",
                 "cannot set special environment variable"
             ),
+            Notice::ConfigFile(path) => tracing::info!(
+                path = %path,
+                "loaded server configuration, other configuration command line flags and \
+                 environment variables will be ignored if provided"
+            ),
+            Notice::UnknownKey(key) => {
+                tracing::warn!(key = %key, "unrecognized key in the configuration file");
+            }
             Notice::IgnoredFlag(name) => {
                 tracing::warn!(flag = %name, "flag is no longer supported, and ignored");
             }

@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 
+use super::auto_compaction::duration;
 use super::options::{self, KNOWN, Kind, Standing};
 use super::{Error, Notice, Stop, Urls};
 use crate::log;
@@ -22,6 +23,8 @@ pub(crate) struct Given {
     /// Names of flags of the command line, whatever their standing.
     pub(crate) flags: Vec<&'static str>,
     pub(crate) notices: Vec<Notice>,
+    /// Whether all of it comes from a file.
+    pub(crate) is_file: bool,
 }
 
 impl Given {
@@ -56,6 +59,11 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Giv
     if given.values.remove("version").is_some_and(|value| switch(&value) == Some(true)) {
         return Err(Stop::Version);
     }
+    Ok(given)
+}
+
+/// Refuses flags that are not built, and sets those aside that etcd ignores.
+pub(crate) fn admit(given: &mut Given) -> Result<(), Stop> {
     for name in given.flags.clone() {
         match options::look_up(name) {
             Some((Standing::NotBuilt | Standing::Removed, _)) => {
@@ -68,7 +76,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Giv
             _ => {}
         }
     }
-    Ok(given)
+    Ok(())
 }
 
 /// The refusal of an option that exists in etcd, now or once, but not here.
@@ -83,6 +91,7 @@ pub(crate) fn refusal(name: &'static str, origin: String) -> Error {
 pub(crate) fn check(kind: Kind, text: &str) -> Result<(), String> {
     let verdict = match kind {
         Kind::Text => None,
+        Kind::Duration => duration(text).is_none().then(|| "it must be a duration".to_owned()),
         Kind::Urls => Urls::parse(text).err().map(|error| error.to_string()),
         Kind::Unsigned => text.parse::<u32>().err().map(|error| error.to_string()),
         Kind::Signed => text.parse::<i64>().err().map(|error| error.to_string()),
@@ -172,6 +181,9 @@ trait ShowDefault {
 impl ShowDefault for Arg {
     /// The default is part of the help and not known to clap: whether an option was given matters.
     fn default_value_if_shown(self, text: &'static str) -> Arg {
+        if text.is_empty() {
+            return self;
+        }
         let help = self.get_help().map(ToString::to_string).unwrap_or_default();
         self.help(format!("{help} [default: {text}]"))
     }
@@ -186,6 +198,7 @@ fn argument(name: &'static str, kind: Kind) -> Arg {
             Kind::Text => "TEXT",
             Kind::Urls => "URLS",
             Kind::Unsigned | Kind::Signed => "NUMBER",
+            Kind::Duration => "DURATION",
             Kind::ClusterState => "STATE",
             Kind::LogLevel => "LEVEL",
             Kind::Switch => "BOOL",

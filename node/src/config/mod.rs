@@ -3,12 +3,14 @@
 //! The order of decisions is etcd's, because scripts rely on the exit codes: the syntax and the
 //! value of every flag (exit 2), words that are no flags (1), `--version` (0), environment (1),
 //! then the rules between options (1). A flag wins over nothing: a variable for the same option
-//! is refused, so that nobody believes in a setting that has no effect.
+//! is refused, so that nobody believes in a setting that has no effect. With `--config-file` the
+//! file has all options, and neither flags nor variables count.
 
 mod auto_compaction;
 mod cluster;
 mod environment;
 mod error;
+mod file;
 mod flags;
 mod options;
 mod urls;
@@ -69,6 +71,8 @@ pub struct Config {
     pub advertise_client_urls: Urls,
     /// Where to listen for other members; plain TCP only.
     pub listen_peer_urls: Urls,
+    /// Where to listen for those who watch the member; plain TCP only, and none by default.
+    pub listen_metrics_urls: Urls,
     /// Where other members reach this one.
     pub initial_advertise_peer_urls: Urls,
     /// `name=url,name=url`, as given: it is read only when the data directory is empty.
@@ -107,6 +111,7 @@ impl Default for Config {
             listen_client_urls: local(2379),
             advertise_client_urls: local(2379),
             listen_peer_urls: local(2380),
+            listen_metrics_urls: Urls::default(),
             initial_advertise_peer_urls: local(2380),
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_state: ClusterState::New,
@@ -143,8 +148,14 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Parsed, Stop> {
         let mut given = flags::parse(arguments)?;
+        let environment: Vec<(String, String)> = environment.into_iter().collect();
+        if let Some(path) = config_file(&given, &environment) {
+            given = file::read(&path)?;
+        } else {
+            flags::admit(&mut given)?;
+            environment::add(&mut given, environment)?;
+        }
         let mut notices = std::mem::take(&mut given.notices);
-        environment::add(&mut given, environment, &mut notices)?;
         let mut config = validate::assemble(&given, &mut notices)?;
         validate::check(&config, &given)?;
         validate::complete(&mut config, &given, &mut notices);
@@ -178,6 +189,15 @@ impl Config {
     pub fn election_ticks(&self) -> u32 {
         self.election_timeout / self.heartbeat_interval.max(1)
     }
+}
+
+/// The file that the flag names, or the variable.
+fn config_file(given: &flags::Given, environment: &[(String, String)]) -> Option<PathBuf> {
+    let variable = options::variable("config-file");
+    let named = environment.iter().find(|(name, _)| *name == variable);
+    let path = given.text("config-file").filter(|path| !path.is_empty());
+    let path = path.or(named.map(|(_, path)| path.as_str()))?;
+    (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
 #[cfg(test)]

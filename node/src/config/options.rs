@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Unsigned,
     /// A signed number of 64 bits.
     Signed,
+    /// A length of time as Go writes it; whole nanoseconds in a file.
+    Duration,
     /// `new` or `existing`.
     ClusterState,
     /// One of the log levels.
@@ -80,6 +82,13 @@ pub(crate) const KNOWN: &[Known] = &[
         Kind::Urls,
         "http://localhost:2379",
         "URLs to listen on for clients, gRPC and HTTP on one port; an IP address or localhost.",
+    ),
+    known(
+        MEMBER,
+        "listen-metrics-urls",
+        Kind::Urls,
+        "",
+        "Further URLs to listen on, for /metrics and the paths of health alone.",
     ),
     known(
         MEMBER,
@@ -181,6 +190,13 @@ pub(crate) const KNOWN: &[Known] = &[
         "Least level to log: debug, info, warn, error, panic or fatal.",
     ),
     known(LOGGING, "log-format", Kind::Text, "json", "'json' or 'console'."),
+    known(
+        PROCESS,
+        "config-file",
+        Kind::Text,
+        "",
+        "File of YAML or JSON to read all options from; other flags and variables do not count then.",
+    ),
     known(PROCESS, "version", Kind::Switch, "false", "Print the version and exit."),
 ];
 
@@ -192,7 +208,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "max-wals",
     "max-snapshots",
     "listen-client-http-urls",
-    "listen-metrics-urls",
     "backend-bbolt-freelist-type",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -258,7 +273,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "bootstrap-defrag-threshold-megabytes",
     "downgrade-check-time",
     "max-learners",
-    "config-file",
 ];
 
 /// Options of etcd that are switches and are not built.

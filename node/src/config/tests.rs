@@ -41,6 +41,7 @@ fn every_flag_is_read() {
         "--listen-client-urls=http://127.0.0.1:1",
         "--advertise-client-urls=http://example.com:1",
         "--listen-peer-urls=http://127.0.0.1:2",
+        "--listen-metrics-urls=http://127.0.0.1:3",
         "--initial-advertise-peer-urls=http://example.com:2",
         "--initial-cluster=a=http://example.com:2",
         "--initial-cluster-state=existing",
@@ -64,6 +65,7 @@ fn every_flag_is_read() {
         listen_client_urls: urls("http://127.0.0.1:1"),
         advertise_client_urls: urls("http://example.com:1"),
         listen_peer_urls: urls("http://127.0.0.1:2"),
+        listen_metrics_urls: urls("http://127.0.0.1:3"),
         initial_advertise_peer_urls: urls("http://example.com:2"),
         initial_cluster: "a=http://example.com:2".into(),
         initial_cluster_state: ClusterState::Existing,
@@ -337,4 +339,123 @@ fn rule_7_27_a_quota_above_8_gib_is_only_warned_about() {
 fn large_requests_are_warned_about() {
     let parsed = read_with(&["--max-request-bytes=10485761"], &[]).unwrap();
     assert!(parsed.notices.contains(&Notice::LargeRequests(10_485_761)));
+}
+
+/// Reads a file of the given text, beside flags and variables that must not count.
+fn read_file(text: &str) -> Result<Parsed, Stop> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let path = file.path().to_str().unwrap();
+    let flags = ["--name=flag", "--pre-vote", "--config-file", path];
+    let environment = [("ETCD_NAME", "variable"), ("ETCD_CERT_FILE", "x")];
+    let by_flag = read_with(&flags, &environment);
+    let by_variable = read_with(&["--name=flag"], &[("ETCD_CONFIG_FILE", path)]);
+    assert_eq!(by_flag.is_ok(), by_variable.is_ok());
+    by_flag
+}
+
+fn refused_file(text: &str) -> String {
+    match read_file(text) {
+        Err(Stop::Refused(error)) => {
+            let text = error.to_string();
+            assert_eq!(text.lines().count(), 1, "{text}");
+            text
+        }
+        other => panic!("{text:?} should be refused, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_file_has_all_options_and_nothing_else_counts() {
+    let text = "\
+# the name alone, and a few more
+name: a
+data-dir: /d
+listen-client-urls: http://127.0.0.1:1,http://127.0.0.1:11
+listen-peer-urls: http://127.0.0.1:2
+listen-metrics-urls: http://127.0.0.1:3
+initial-cluster: 'a=http://localhost:2380'
+initial-cluster-state: existing
+heartbeat-interval: 12
+election-timeout: 60
+quota-backend-bytes: -1
+auto-compaction-retention: \"5m\"
+log-level: debug
+experimental-enable-lease-checkpoint: true
+";
+    let config = read_file(text).unwrap().config;
+    let urls = |text: &str| Urls::parse(text).unwrap();
+    let expected = Config {
+        name: "a".into(),
+        data_dir: "/d".into(),
+        listen_client_urls: urls("http://127.0.0.1:1,http://127.0.0.1:11"),
+        listen_peer_urls: urls("http://127.0.0.1:2"),
+        listen_metrics_urls: urls("http://127.0.0.1:3"),
+        initial_cluster: "a=http://localhost:2380".into(),
+        initial_cluster_state: ClusterState::Existing,
+        heartbeat_interval: 12,
+        election_timeout: 60,
+        quota_backend_bytes: -1,
+        auto_compaction: AutoCompaction::new(CompactionMode::Periodic, "5m").unwrap(),
+        log: log::Settings { level: log::Level::Debug, ..log::Settings::default() },
+        lease_checkpoint: true,
+        ..Config::default()
+    };
+    assert_eq!(config, expected);
+    let json = read_file("{\"name\": \"a\", \"max-txn-ops\": 7}").unwrap().config;
+    assert_eq!((json.name.as_str(), json.max_txn_ops), ("a", 7));
+    assert_eq!(read_file("").unwrap().config, Config::default());
+}
+
+#[test]
+fn a_sample_file_with_empty_options_is_fine_and_unknown_keys_are_warned_about() {
+    let text = "\
+wal-dir:
+snapshot-count: 0
+listen-metrics-urls: ''
+enable-pprof: false
+log-outputs: []
+client-transport-security:
+  cert-file:
+  client-cert-auth: false
+discovery-config: {client: {secure: {}}}
+proxy: 'off'
+no-such-key: 1
+socket-options:
+";
+    let parsed = read_file(text).unwrap();
+    assert_eq!(parsed.config, Config::default());
+    for key in ["proxy", "no-such-key"] {
+        assert!(parsed.notices.contains(&Notice::UnknownKey(key.into())), "{key}");
+    }
+}
+
+#[test]
+fn mistakes_in_a_file_are_one_line_with_file_and_key() {
+    for (text, expected) in [
+        ("name: 1", ": name: expected text in quotes, found 1"),
+        ("auto-compaction-retention: 1", ": auto-compaction-retention: expected text in quotes"),
+        ("heartbeat-interval: abc", "heartbeat-interval: expected a whole number, found \"abc\""),
+        ("heartbeat-interval: 1.5", "heartbeat-interval: expected a whole number, found 1.5"),
+        ("heartbeat-interval: -1", "heartbeat-interval: -1: invalid digit"),
+        ("experimental-enable-lease-checkpoint: maybe", "expected true or false, found \"maybe\""),
+        ("listen-peer-urls: [http://a:1]", "listen-peer-urls: expected text in quotes"),
+        ("listen-peer-urls: foo", "listen-peer-urls: \"foo\": URL scheme must be"),
+        ("initial-cluster-state: old", "initial-cluster-state: \"old\": it must be 'new'"),
+        ("discovery-config: 1", "discovery-config: it is a section with keys of its own, not 1"),
+        ("election-timeout: 499", "at least as 5 times"),
+        ("wal-dir: /w", "--wal-dir is not built yet; start without wal-dir in /"),
+        (
+            "peer-transport-security: {cert-file: x}",
+            "--peer-cert-file is not built yet; start without peer-transport-security.cert-file in",
+        ),
+        ("- name", "it holds no keys with values"),
+        ("name: [", "cannot read configuration file /"),
+        ("name: a\nname: b", "cannot read configuration file /"),
+    ] {
+        let found = refused_file(text);
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+    let missing = refused(&["--config-file=/no/such/file"]);
+    assert!(missing.starts_with("cannot read configuration file /no/such/file: No such"));
 }

@@ -25,6 +25,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         ("listen-client-urls", &mut config.listen_client_urls),
         ("advertise-client-urls", &mut config.advertise_client_urls),
         ("listen-peer-urls", &mut config.listen_peer_urls),
+        ("listen-metrics-urls", &mut config.listen_metrics_urls),
         ("initial-advertise-peer-urls", &mut config.initial_advertise_peer_urls),
     ] {
         if let Some(text) = given.text(name) {
@@ -106,7 +107,9 @@ fn number(given: &Given, name: &str, default: u32) -> u32 {
 pub(crate) fn check(config: &Config, given: &Given) -> Result<(), Stop> {
     check_urls(config)
         .and_then(|()| {
-            if given.has("listen-client-urls") && !given.has("advertise-client-urls") {
+            let is_half = given.has("listen-client-urls") && !given.has("advertise-client-urls");
+            // With a file the default stays, as in etcd.
+            if is_half && !given.is_file {
                 return Err(Error::NoAdvertisedClientUrls);
             }
             Ok(())
@@ -119,8 +122,9 @@ fn check_urls(config: &Config) -> Result<(), Error> {
     for (name, urls) in [
         ("listen-peer-urls", &config.listen_peer_urls),
         ("listen-client-urls", &config.listen_client_urls),
+        ("listen-metrics-urls", &config.listen_metrics_urls),
     ] {
-        if urls.is_empty() {
+        if urls.is_empty() && name != "listen-metrics-urls" {
             return Err(Error::Empty(name));
         }
         for url in urls {
