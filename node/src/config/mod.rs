@@ -93,6 +93,8 @@ pub struct Config {
     pub election_timeout: u32,
     /// As given: 0 means the default, a negative number no quota. See [`Config::quota`].
     pub quota_backend_bytes: i64,
+    /// Applying entries, or answering a range, is warned about when it takes longer.
+    pub warning_apply: Duration,
     /// What the member compacts by itself.
     pub auto_compaction: AutoCompaction,
     /// Whether the leader replicates how long its leases have left.
@@ -122,6 +124,7 @@ impl Default for Config {
             heartbeat_interval: 100,
             election_timeout: 1000,
             quota_backend_bytes: 0,
+            warning_apply: Duration::from_millis(100),
             auto_compaction: AutoCompaction::default(),
             lease_checkpoint: false,
         }

@@ -189,6 +189,13 @@ pub(crate) const KNOWN: &[Known] = &[
         "info",
         "Least level to log: debug, info, warn, error, panic or fatal.",
     ),
+    known(
+        LOGGING,
+        "warning-apply-duration",
+        Kind::Duration,
+        "100ms",
+        "Applying entries, or a range, that takes longer is warned about.",
+    ),
     known(LOGGING, "log-format", Kind::Text, "json", "'json' or 'console'."),
     known(
         PROCESS,
@@ -259,7 +266,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "metrics",
     "log-outputs",
     "log-rotation-config-json",
-    "warning-apply-duration",
     "warning-unary-request-duration",
     "distributed-tracing-address",
     "distributed-tracing-service-name",

@@ -54,6 +54,7 @@ fn every_flag_is_read() {
         "--heartbeat-interval=12",
         "--election-timeout=60",
         "--quota-backend-bytes=14",
+        "--warning-apply-duration=16ms",
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=15",
         "--experimental-enable-lease-checkpoint",
@@ -76,6 +77,7 @@ fn every_flag_is_read() {
         heartbeat_interval: 12,
         election_timeout: 60,
         quota_backend_bytes: 14,
+        warning_apply: Duration::from_millis(16),
         auto_compaction: AutoCompaction::new(CompactionMode::Revision, "15").unwrap(),
         lease_checkpoint: true,
     };
@@ -151,6 +153,7 @@ fn unknown_flags_and_bad_values() {
         "--quota-backend-bytes=1.5",
         "--initial-cluster-state=old",
         "--log-level=loud",
+        "--warning-apply-duration=soon",
         "--listen-client-urls=foo",
         "--advertise-client-urls=http://a:1/x",
     ] {
@@ -381,6 +384,7 @@ election-timeout: 60
 quota-backend-bytes: -1
 auto-compaction-retention: \"5m\"
 log-level: debug
+warning-apply-duration: 5000000
 experimental-enable-lease-checkpoint: true
 ";
     let config = read_file(text).unwrap().config;
@@ -396,6 +400,7 @@ experimental-enable-lease-checkpoint: true
         heartbeat_interval: 12,
         election_timeout: 60,
         quota_backend_bytes: -1,
+        warning_apply: Duration::from_millis(5),
         auto_compaction: AutoCompaction::new(CompactionMode::Periodic, "5m").unwrap(),
         log: log::Settings { level: log::Level::Debug, ..log::Settings::default() },
         lease_checkpoint: true,
@@ -439,6 +444,7 @@ fn mistakes_in_a_file_are_one_line_with_file_and_key() {
         ("heartbeat-interval: 1.5", "heartbeat-interval: expected a whole number, found 1.5"),
         ("heartbeat-interval: -1", "heartbeat-interval: -1: invalid digit"),
         ("experimental-enable-lease-checkpoint: maybe", "expected true or false, found \"maybe\""),
+        ("warning-apply-duration: 10ms", "expected a whole number of nanoseconds, found \"10ms\""),
         ("listen-peer-urls: [http://a:1]", "listen-peer-urls: expected text in quotes"),
         ("listen-peer-urls: foo", "listen-peer-urls: \"foo\": URL scheme must be"),
         ("initial-cluster-state: old", "initial-cluster-state: \"old\": it must be 'new'"),

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::auto_compaction::duration;
 use super::flags::{self, Given};
 use super::{
     AutoCompaction, ClusterState, CompactionMode, Config, Error, LARGE_QUOTA, LARGE_REQUEST,
@@ -52,6 +54,9 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     }
     if let Some(bytes) = given.text("quota-backend-bytes").and_then(|text| text.parse().ok()) {
         config.quota_backend_bytes = bytes;
+    }
+    if let Some(nanoseconds) = given.text("warning-apply-duration").and_then(duration) {
+        config.warning_apply = Duration::from_nanos(nanoseconds);
     }
     config.auto_compaction = auto_compaction(given).map_err(refused)?;
     let checkpoint = given.text("experimental-enable-lease-checkpoint");

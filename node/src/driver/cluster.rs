@@ -8,6 +8,7 @@ use revd_replica::{Command, Demand, Fatal, Rejected};
 
 use super::core::{Core, answer, refusal};
 use super::handle::{CallError, Proposal, Slot, WAITING_BOUND};
+use super::report;
 use crate::peer::Event;
 
 /// A read index that was handed to the leader may be lost on the way (etcd's figure).
@@ -109,9 +110,26 @@ impl Core {
     pub(super) fn ask_again(&mut self, now: Instant) {
         while let Some((_, asked, _)) = self.waiting.asked.front()
             && *asked + ASK_AGAIN <= now
-            && let Some((.., slots)) = self.waiting.asked.pop_front()
+            && let Some((id, _, slots)) = self.waiting.asked.pop_front()
         {
+            report::slow_read_index(id.0, ASK_AGAIN);
+            self.shared.meters.slow_read_indexes.add(1);
             self.waiting.barriers.extend(slots.into_iter().filter(|slot| !slot.is_closed()));
+        }
+    }
+
+    /// Warns when a leader's clock was not looked at for so long that heartbeats went out late:
+    /// `tick` is when it should have been.
+    pub(super) fn look_after_heartbeats(&self, tick: Instant, now: Instant) {
+        if self.role.role != Role::Leader {
+            return;
+        }
+        let interval = Duration::from_millis(u64::from(self.shared.config.heartbeat_interval));
+        let expected = 2 * interval;
+        let exceeded = now.saturating_duration_since(tick).saturating_sub(expected);
+        if !exceeded.is_zero() {
+            report::late_heartbeat(interval, expected, exceeded);
+            self.shared.meters.late_heartbeats.add(1);
         }
     }
 

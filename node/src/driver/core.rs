@@ -161,6 +161,7 @@ impl Core {
         // After a pause the ticks that were missed are not made up for: time stood still for this
         // member, and it must not start an election because of that.
         if now >= self.next_tick {
+            self.look_after_heartbeats(self.next_tick, now);
             self.next_tick = now + TICK;
             self.input(Input::Tick);
             self.ask_again(now);
@@ -296,9 +297,14 @@ impl Core {
 
     /// Applies entries, or as many as there is room for.
     pub(super) fn apply(&mut self, committed: Vec<Committed>, now: Instant) -> Result<(), Fatal> {
+        let (begun, before) = (Instant::now(), self.machine.applied().index.0);
         let mut application = self.machine.apply(committed)?;
         let stalled_by = application.stalled_by.take();
         let applied = self.machine.applied().index;
+        let limit = self.shared.config.warning_apply;
+        if report::applied(begun.elapsed(), limit, applied.0 - before, applied.0) {
+            self.shared.meters.slow_applies.add(1);
+        }
         self.consensus.applied(applied, application.reconfigured.take())?;
         // Whoever gets an answer also finds it in what the member says of itself.
         self.publish_status();
@@ -395,6 +401,7 @@ impl Core {
         }
         let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
         if let Some((.., slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
+            self.shared.meters.failed_read_indexes.add(1);
             for slot in slots {
                 answer(slot, Err(CallError::LeaderChanged));
             }

@@ -74,6 +74,14 @@ pub struct Meters {
     pub proposals_failed: Counter,
     /// Changes of leader that this member has seen, the first election included.
     pub leader_changes: Counter,
+    /// Batches of entries and ranges that took too long.
+    pub slow_applies: Counter,
+    /// Heartbeats that the leader sent too late.
+    pub late_heartbeats: Counter,
+    /// Read indexes that had to be asked for again.
+    pub slow_read_indexes: Counter,
+    /// Read indexes that were lost with their leader.
+    pub failed_read_indexes: Counter,
     /// Bytes appended to the log.
     pub wal_bytes: Counter,
     /// How long making a batch of entries durable took.

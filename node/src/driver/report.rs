@@ -113,6 +113,42 @@ pub(super) fn synced(elapsed: Duration) {
     }
 }
 
+/// Applying a batch of entries, the last of them at `last`, has taken this long; says whether that
+/// was too long.
+pub(super) fn applied(elapsed: Duration, limit: Duration, entries: u64, last: u64) -> bool {
+    let is_slow = elapsed > limit;
+    if is_slow {
+        tracing::warn!(
+            took = took(elapsed),
+            "expected-duration" = took(limit),
+            prefix = "",
+            request = %format_args!("{entries} log entries up to {last}"),
+            "apply request took too long"
+        );
+    }
+    is_slow
+}
+
+/// The leader should have sent heartbeats that much earlier.
+pub(super) fn late_heartbeat(interval: Duration, expected: Duration, exceeded: Duration) {
+    tracing::warn!(
+        "heartbeat-interval" = took(interval),
+        "expected-duration" = took(expected),
+        "exceeded-duration" = took(exceeded),
+        "leader failed to send out heartbeat on time; took too long, leader is overloaded likely \
+         from slow disk"
+    );
+}
+
+/// A read index is asked for again.
+pub(super) fn slow_read_index(id: u64, timeout: Duration) {
+    tracing::warn!(
+        "sent-request-id" = id,
+        "retry-timeout" = took(timeout),
+        "waiting for ReadIndex response took too long, retrying"
+    );
+}
+
 /// Nothing of what a compaction has given up is left.
 pub(super) fn compacted(revision: i64, elapsed: Duration, size: i64, in_use: i64) {
     tracing::info!(

@@ -55,7 +55,36 @@ fn server(page: &mut Page, facts: &MemberFacts, n: &Numbers) {
     page.gauge("etcd_server_proposals_pending", "Proposals that wait for an answer.", n.pending);
     page.counter("etcd_server_proposals_failed_total", "Proposals that failed.", n.failed);
     page.gauge("etcd_server_quota_backend_bytes", "Quota of the storage in bytes.", n.quota);
+    slowness(page, n);
     alarms(page, n);
+}
+
+/// How often the member was too slow, or others were for it.
+fn slowness(page: &mut Page, n: &Numbers) {
+    for (name, help, count) in [
+        (
+            "etcd_server_slow_apply_total",
+            "Batches of entries and ranges that took longer than --warning-apply-duration.",
+            n.slow_applies,
+        ),
+        (
+            "etcd_server_heartbeat_send_failures_total",
+            "Heartbeats that this member sent too late as a leader.",
+            n.late_heartbeats,
+        ),
+        (
+            "etcd_server_slow_read_indexes_total",
+            "Read indexes that had to be asked for again.",
+            n.slow_read_indexes,
+        ),
+        (
+            "etcd_server_read_indexes_failed_total",
+            "Read indexes that were lost with their leader.",
+            n.failed_read_indexes,
+        ),
+    ] {
+        page.counter(name, help, count);
+    }
 }
 
 fn alarms(page: &mut Page, n: &Numbers) {

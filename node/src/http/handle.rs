@@ -36,6 +36,10 @@ impl Member for Handle {
         let (status, sizes, meters) = (self.status(), self.sizes(), self.meters());
         Numbers {
             leader_changes: meters.leader_changes.get(),
+            slow_applies: meters.slow_applies.get(),
+            late_heartbeats: meters.late_heartbeats.get(),
+            slow_read_indexes: meters.slow_read_indexes.get(),
+            failed_read_indexes: meters.failed_read_indexes.get(),
             committed: status.commit,
             applied: status.applied,
             pending: sizes.proposals_pending,

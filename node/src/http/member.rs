@@ -71,6 +71,14 @@ pub struct Histogram {
 pub struct Numbers {
     /// Changes of leader seen since the start.
     pub leader_changes: u64,
+    /// Batches of entries and ranges that took too long.
+    pub slow_applies: u64,
+    /// Heartbeats that this member sent too late as a leader.
+    pub late_heartbeats: u64,
+    /// Read indexes that had to be asked for again.
+    pub slow_read_indexes: u64,
+    /// Read indexes that were lost with their leader.
+    pub failed_read_indexes: u64,
     /// Index of the last committed entry.
     pub committed: u64,
     /// Index of the last applied entry.

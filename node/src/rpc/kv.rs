@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::checks::Door;
-use super::{answers, errors, range_stream};
+use super::{answers, errors, range_stream, slow};
 
 /// Records up to which a range is read on the task of its call. A longer one may take
 /// milliseconds, for which other calls on the same thread should not wait.
@@ -115,10 +115,12 @@ impl Kv for KvService {
         };
         let range = convert::range(request);
         range.check().map_err(errors::invalid)?;
+        let watch = slow::Watch::start(&self.door.handle, &range);
         if !range.serializable {
             self.barrier().await?;
         }
         let done = self.read(range).await?;
+        watch.ended(&done);
         self.door.handle.meters().ranges.add(1);
         let term = self.door.handle.status().term;
         Ok(Response::new(answers::ranged(self.door.header.at(done.revision.0, term), done)))

@@ -22,6 +22,7 @@ mod lock;
 mod maintenance;
 mod range_stream;
 mod services;
+mod slow;
 mod watch;
 mod wording;
 
