@@ -12,8 +12,8 @@ use super::{Purged, Reader, Snapshot, Store, is_kept, touch};
 use crate::Result;
 use crate::content::Key;
 
-/// Bytes of leaves that one sweep takes.
-const SWEEP_BYTES: usize = 1 << 20;
+/// Bytes of leaves that one sweep takes: about as many records as the others delete at once.
+const SWEEP_BYTES: usize = 300 << 10;
 
 /// Work for the other thread.
 type Job = Box<dyn FnOnce() + Send>;

@@ -1,4 +1,6 @@
 //! Removing nine of ten records beside puts that come at their own pace, and the same puts alone.
+//!
+//! Records are removed as etcd removes revisions: some thousand, then a pause.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ const QUICK_RECORDS: u64 = 200_000;
 /// The puts, whether or not the store keeps up.
 const PUTS_EVERY: Duration = Duration::from_micros(500);
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// The pause between two batches of deletes: etcd's own.
+const PURGE_PAUSE: Duration = Duration::from_millis(10);
 /// Puts before the first delete.
 const LEAD: Duration = Duration::from_millis(500);
 /// The least time with deletes and after them.
@@ -125,6 +129,7 @@ pub(super) fn load(task: &Task) -> Result<()> {
     let is_control = task.step == Step::Control;
     let least = if is_control { Duration::from_millis(task.millis) } else { LEAST };
     let (mut deleted, mut purged_at, mut committed) = (0, None, Duration::ZERO);
+    let mut purge_at = LEAD;
     // The commit and the purge that the puts had to wait for longest.
     let mut longest = (Duration::ZERO, Duration::ZERO);
     loop {
@@ -135,13 +140,15 @@ pub(super) fn load(task: &Task) -> Result<()> {
             longest.0 = longest.0.max(start.elapsed() - now);
             committed = now;
         }
-        let mut waits = true;
-        if !is_control && now >= LEAD && purged_at.is_none() {
+        if !is_control && now >= purge_at && purged_at.is_none() {
             let step = start.elapsed();
             let purged = store.purge(task.count)?;
             longest.1 = longest.1.max(start.elapsed() - step);
             match purged {
-                Purged::Some(number) => (deleted, waits) = (deleted + number, false),
+                Purged::Some(number) => {
+                    deleted += number;
+                    purge_at = start.elapsed() + PURGE_PAUSE;
+                }
                 Purged::Waiting => {}
                 Purged::Done => purged_at = Some(start.elapsed()),
             }
@@ -149,10 +156,8 @@ pub(super) fn load(task: &Task) -> Result<()> {
         if now >= least && (is_control || purged_at.is_some_and(|at| now >= at + AFTERMATH)) {
             break;
         }
-        if waits {
-            let next = PUTS_EVERY * (load.done + 1) as u32;
-            thread::sleep(next.saturating_sub(start.elapsed()));
-        }
+        let next = PUTS_EVERY * (load.done + 1) as u32;
+        thread::sleep(next.saturating_sub(start.elapsed()));
     }
     let took = start.elapsed();
     for _ in 0..LAST_COMMITS {
