@@ -42,6 +42,7 @@ const _: () = assert!(SEGMENT_HEADER_USED == 88);
 
 const ORIGIN: u32 = 1;
 const STALE: u32 = 2;
+const ENTRIES_BEFORE: u32 = 4;
 
 /// The header of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,9 @@ pub(crate) struct SegmentHeader {
     pub(crate) origin: bool,
     /// What lies beyond the end of the log may be left from an earlier use of the file.
     pub(crate) stale: bool,
+    /// The segment before holds entries alone and no truncation, so that this header and that one
+    /// tell which.
+    pub(crate) entries_before: bool,
     /// Up to here the file system had written blocks when the segment was begun.
     pub(crate) written: u64,
 }
@@ -79,7 +83,9 @@ pub(crate) enum HeaderFault {
 impl SegmentHeader {
     /// Writes the header to the start of a zeroed block.
     pub(crate) fn encode(&self, block: &mut [u8]) {
-        let flags = if self.origin { ORIGIN } else { 0 } | if self.stale { STALE } else { 0 };
+        let flags =
+            [(self.origin, ORIGIN), (self.stale, STALE), (self.entries_before, ENTRIES_BEFORE)];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum::<u32>();
         put(block, MAGIC_AT, &MAGIC);
         put(block, VERSION_AT, &VERSION.to_le_bytes());
         put(block, OWNER_AT, &self.owner);
@@ -110,7 +116,8 @@ impl SegmentHeader {
             return Err(HeaderFault::Checksum { expected, found });
         }
         let flags = u32_at(block, FLAGS_AT);
-        if flags & !(ORIGIN | STALE) != 0 {
+        let contradicts = ORIGIN | ENTRIES_BEFORE;
+        if flags & !(contradicts | STALE) != 0 || flags & contradicts == contradicts {
             return Err(HeaderFault::Flags { found: flags });
         }
         let mut owner = [0; 16];
@@ -125,6 +132,7 @@ impl SegmentHeader {
             first_chain: u32_at(block, FIRST_CHAIN_AT),
             origin: flags & ORIGIN != 0,
             stale: flags & STALE != 0,
+            entries_before: flags & ENTRIES_BEFORE != 0,
             written: u64_at(block, WRITTEN_AT),
         };
         header.check_numbers()?;
@@ -418,12 +426,13 @@ mod tests {
         fn segment_headers_are_read_as_written(
             owner: [u8; 16], counted in prop::array::uniform3(1..=NUMBER_MAX), salt: u64,
             capacity in 2..1_u64 << 40, written: u64, first_chain: u32, origin: bool, stale: bool,
+            entries_before: bool,
         ) {
             let [sequence, first_index, first_batch] = counted;
             let capacity = capacity * BLOCK as u64;
             let header = SegmentHeader {
                 owner, sequence, salt, first_index, first_batch, capacity, first_chain, origin,
-                stale, written,
+                stale, entries_before: entries_before && !origin, written,
             };
             let mut block = [0; SEGMENT_HEADER_USED];
             header.encode(&mut block);
@@ -468,6 +477,7 @@ mod tests {
             first_chain: 6,
             origin: true,
             stale: false,
+            entries_before: false,
             written: 7,
         };
         let mut block = [0; SEGMENT_HEADER_USED];

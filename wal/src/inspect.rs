@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use revd_disk::{Access, Disk};
 
 use crate::error::OpenError;
-use crate::format::BatchKind;
-use crate::recover::{End, Listing, read_segments};
-use crate::walk::Found;
+use crate::format::{BatchHeader, BatchKind};
+use crate::recover::{End, Listing, walk_newest, walk_sealed};
+use crate::segment::Segment;
 
 /// A part of a log, as [`inspect`] comes across it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,31 +54,36 @@ pub enum Part {
 /// there is no log, [`OpenError::Absent`].
 pub fn inspect(disk: &dyn Disk, dir: &Path, visit: &mut dyn FnMut(Part)) -> Result<End, OpenError> {
     let listing = Listing::read(disk, dir, Access::Read, None)?;
-    if listing.segments.is_empty() {
+    let Some(newest) = listing.segments.back() else {
         return Err(OpenError::Absent { dir: dir.to_owned() });
+    };
+    for (segment, successor) in listing.segments.iter().zip(listing.segments.iter().skip(1)) {
+        visit(segment_part(segment));
+        walk_sealed(segment, successor, &mut |header, offset| visit(batch_part(header, offset)))?;
     }
-    let mut current = None;
-    let (_, end) = read_segments(&listing.segments, &mut |segment, found, offset| {
-        if current.replace(segment.sequence()) != Some(segment.sequence()) {
-            visit(Part::Segment {
-                path: segment.path().to_owned(),
-                sequence: segment.sequence(),
-                owner: segment.owner(),
-                capacity: segment.capacity(),
-                next: segment.start().next,
-                origin: segment.is_origin(),
-            });
-        }
-        if let Found::Batch(header) = found {
-            visit(Part::Batch {
-                offset,
-                number: header.batch,
-                kind: header.kind,
-                first: header.first,
-                count: header.count,
-                bytes: header.bytes,
-            });
-        }
-    })?;
+    visit(segment_part(newest));
+    let (_, end) = walk_newest(newest, &mut |header, offset| visit(batch_part(header, offset)))?;
     Ok(end)
+}
+
+fn segment_part(segment: &Segment) -> Part {
+    Part::Segment {
+        path: segment.path().to_owned(),
+        sequence: segment.sequence(),
+        owner: segment.owner(),
+        capacity: segment.capacity(),
+        next: segment.start().next,
+        origin: segment.is_origin(),
+    }
+}
+
+fn batch_part(header: &BatchHeader, offset: u64) -> Part {
+    Part::Batch {
+        offset,
+        number: header.batch,
+        kind: header.kind,
+        first: header.first,
+        count: header.count,
+        bytes: header.bytes,
+    }
 }

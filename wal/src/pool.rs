@@ -46,6 +46,17 @@ pub(crate) struct Spare {
     pub(crate) stale: bool,
 }
 
+/// What is before a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Nothing that counts: the segment is an origin.
+    Void,
+    /// A segment with entries alone.
+    Entries,
+    /// A segment with a truncation.
+    Truncations,
+}
+
 /// A segment could not be begun.
 #[derive(Debug)]
 pub(crate) struct BeginError {
@@ -78,12 +89,12 @@ impl Pool {
         &mut self,
         sequence: u64,
         joint: Joint,
-        origin: bool,
+        before: Before,
         bytes: u64,
     ) -> Result<Arc<Segment>, BeginError> {
         let capacity = self.options.segment_bytes.max(capacity_for(bytes));
         let (header, spare) = self
-            .prepare(sequence, joint, origin, capacity)
+            .prepare(sequence, joint, before, capacity)
             .map_err(|error| BeginError { harmless: error.is_full(), error })?;
         let path = self.dir.join(segment_name(sequence));
         if let Err(error) = self.disk.rename(&spare.path, &path) {
@@ -113,7 +124,7 @@ impl Pool {
         &mut self,
         sequence: u64,
         joint: Joint,
-        origin: bool,
+        before: Before,
         capacity: u64,
     ) -> Result<(SegmentHeader, Spare), DiskError> {
         let spare = match self.spares.iter().position(|spare| spare.capacity == capacity) {
@@ -128,8 +139,9 @@ impl Pool {
             first_batch: joint.batch,
             capacity,
             first_chain: joint.chain,
-            origin,
+            origin: before == Before::Void,
             stale: spare.stale,
+            entries_before: before == Before::Entries,
             written: spare.filled,
         };
         // In a file that was used before, a block of zeros behind it: that there is no batch yet

@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use revd_disk::{Access, Buffer, Disk, Error as DiskError, File, Open};
+use revd_disk::{Access, BLOCK, Buffer, Disk, Error as DiskError, File, Open};
 
-use crate::error::OpenError;
-use crate::format::NUMBER_MAX;
+use crate::error::{Corruption, OpenError};
+use crate::format::{BatchHeader, NUMBER_MAX, SEGMENT_HEADER_BYTES};
 use crate::index::Index;
 use crate::options::Options;
-use crate::pool::{Pool, Spare};
+use crate::pool::{Before, Pool, Spare};
 use crate::segment::{Name, Segment, corruption, segment_name, spare_name};
-use crate::walk::{Found, Joint, Tail, Walk};
+use crate::walk::{Found, Joint, Tail, Walk, WalkError};
 
 /// What was found when a log was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub(crate) struct Listing {
     spares: Vec<u64>,
 }
 
-/// Opens or creates the log in `dir`. Changes nothing before all of it has been verified.
+/// Opens or creates the log in `dir`. Changes nothing before its end and the headers of all that is
+/// before it have been verified.
 pub(crate) fn recover(
     disk: Arc<dyn Disk>,
     dir: &Path,
@@ -85,15 +86,24 @@ pub(crate) fn recover(
         return create(disk, dir, options, listing);
     }
     let mut index = Index::new(listing.segments.clone());
-    let (mut batches, mut last) = (0, 0..0);
-    let (joint, end) = read_segments(&listing.segments, &mut |segment, found, offset| {
-        if let Found::Batch(header) = found {
-            index.record(header, segment.sequence(), offset);
-            batches += 1;
-            last = offset..offset + header.padded();
+    let mut successors = listing.segments.iter().skip(1);
+    for (segment, successor) in listing.segments.iter().zip(&mut successors) {
+        if successor.has_entries_before() {
+            check_entries(segment, successor)?;
+            segment.set_unread();
+            index.record_unread(segment, successor.start().next);
+        } else {
+            walk_sealed(segment, successor, &mut |header, offset| {
+                index.record(header, segment.sequence(), offset);
+            })?;
+            segment.set_verified();
         }
+    }
+    let (active, mut last) = (Arc::clone(index.active()), 0..0);
+    let (joint, end) = walk_newest(&active, &mut |header, offset| {
+        index.record(header, active.sequence(), offset);
+        last = offset..offset + header.padded();
     })?;
-    let active = index.active();
     if last.end == active.end() {
         write_again(active.file().as_ref(), last)?;
     }
@@ -102,43 +112,75 @@ pub(crate) fn recover(
     let pool = collect_pool(disk, dir, options, &listing)?;
     let segments = listing.segments.len();
     let (first, last) = (index.first(), index.next - 1);
+    let batches = joint.batch - listing.segments[0].start().batch;
     let recovery = Recovery { first, last, end, segments, batches, created: false };
     Ok(Recovered { index, joint, pool, recovery })
 }
 
-/// Walks over all segments, shows what is found, and gives the verdict.
-pub(crate) fn read_segments(
-    segments: &VecDeque<Arc<Segment>>,
-    visit: &mut dyn FnMut(&Segment, &Found, u64),
-) -> Result<(Joint, End), OpenError> {
-    let mut successors = segments.iter().skip(1);
-    for segment in segments {
-        let mut walk = Walk::new(segment);
-        let found = loop {
-            let offset = walk.joint.offset;
-            let found = walk.step()?;
-            visit(segment, &found, offset);
-            if !matches!(found, Found::Batch(_)) {
-                break found;
-            }
-        };
-        segment.set_end(walk.joint.offset);
-        segment.set_filled(walk.joint.offset);
-        match successors.next() {
-            Some(successor) => walk.check_seal(successor)?,
-            None => {
-                let end = match walk.tail(found)? {
-                    Tail::Clean => End::Clean,
-                    Tail::Torn(bytes) => {
-                        let segment = segment.path().to_owned();
-                        End::Torn { segment, offset: walk.joint.offset, bytes }
-                    }
-                };
-                return Ok((walk.joint, end));
-            }
+/// Who is shown the batches of a segment, each with its offset.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&BatchHeader, u64);
+
+/// Takes all whole batches of a segment and returns what ends the walk.
+fn walk_over(walk: &mut Walk<'_>, visit: Visit<'_>) -> Result<Found, WalkError> {
+    loop {
+        let offset = walk.joint.offset;
+        match walk.step()? {
+            Found::Batch(header) => visit(&header, offset),
+            end => return Ok(end),
         }
     }
-    unreachable!("the last segment has no successor, and there is one")
+}
+
+/// Walks over a sealed segment, and makes sure that it ends where its successor says.
+pub(crate) fn walk_sealed(
+    segment: &Segment,
+    successor: &Segment,
+    visit: Visit<'_>,
+) -> Result<(), WalkError> {
+    let mut walk = Walk::new(segment);
+    walk_over(&mut walk, visit)?;
+    walk.check_seal(successor)?;
+    segment.set_end(walk.joint.offset);
+    segment.set_filled(walk.joint.offset);
+    Ok(())
+}
+
+/// Walks over the newest segment, and gives the verdict.
+pub(crate) fn walk_newest(segment: &Segment, visit: Visit<'_>) -> Result<(Joint, End), WalkError> {
+    let mut walk = Walk::new(segment);
+    let found = walk_over(&mut walk, visit)?;
+    let offset = walk.joint.offset;
+    segment.set_end(offset);
+    segment.set_filled(offset);
+    let end = match walk.tail(found)? {
+        Tail::Clean => End::Clean,
+        Tail::Torn(bytes) => End::Torn { segment: segment.path().to_owned(), offset, bytes },
+    };
+    segment.set_verified();
+    Ok((walk.joint, end))
+}
+
+/// What two headers say of the segment between them, which holds entries alone, must be possible:
+/// each batch has an entry and takes a block.
+fn check_entries(segment: &Segment, successor: &Segment) -> Result<(), Corruption> {
+    let (start, end) = (segment.start(), successor.start());
+    let entries = end.next.checked_sub(start.next);
+    let batches = end.batch.checked_sub(start.batch);
+    let blocks = (segment.capacity() - SEGMENT_HEADER_BYTES) / BLOCK as u64;
+    if batches.is_none_or(|batches| batches > blocks) {
+        let what = "number of the first batch";
+        return Err(successor.corruption(0, what, start.batch, end.batch));
+    }
+    if entries.is_none_or(|entries| Some(entries) < batches)
+        || (entries == Some(0)) != (batches == Some(0))
+    {
+        return Err(successor.corruption(0, "first index", start.next, end.next));
+    }
+    if batches == Some(0) && start.chain != end.chain {
+        let (expected, found) = (u64::from(start.chain), u64::from(end.chain));
+        return Err(successor.corruption(0, "last checksum before", expected, found));
+    }
+    Ok(())
 }
 
 impl Listing {
@@ -210,7 +252,7 @@ fn create(
     let next = options.first_index;
     let mut pool = collect_pool(disk, dir, options, &listing)?;
     let start = Joint { offset: 0, batch: 1, chain: 0, next };
-    let segment = pool.begin(1, start, true, 0).map_err(|failure| failure.error)?;
+    let segment = pool.begin(1, start, Before::Void, 0).map_err(|failure| failure.error)?;
     let joint = segment.start();
     let index = Index::new(VecDeque::from([segment]));
     let (first, last, end) = (next, next - 1, End::Clean);

@@ -84,13 +84,17 @@ impl Source {
 }
 
 /// A place between two frames.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Place {
     /// The index of the next entry.
     index: u64,
     offset: u64,
     /// Where the batch began.
     batch: u64,
+    /// Its number; 0 if none was entered yet.
+    number: u64,
+    /// The last checksum before it, as its header says.
+    before: u32,
     /// Where it ends.
     end: u64,
     /// The last checksum.
@@ -129,7 +133,7 @@ impl Replay {
         how: How,
     ) -> Replay {
         let file = segments.front().expect("a log has a segment").file().clone();
-        let place = Place { index: 0, offset: 0, batch: 0, end: 0, chain: 0, until: 0 };
+        let place = Place::default();
         let source = Source::Window(Window::new(file, how.window));
         Replay { segments, points, source, entered: 0, how, place, wanted: first, end }
     }
@@ -180,16 +184,45 @@ impl Replay {
 
     /// Goes to the next batch, wherever that is.
     fn enter(&mut self) -> Result<(), Error> {
-        let Place { index, batch, end, until, .. } = self.place;
+        let Place { index, batch, number, end, chain, until, offset, .. } = self.place;
         if index != until {
-            return self.enter_batch(batch + padded(end - batch), index);
+            self.enter_batch(batch + padded(end - batch), index)?;
+            return self.check_past(Some((number, chain)), number + 1);
         }
+        // Of a batch that is left before its end the last checksum is not known.
+        let past = (number > 0 && offset == end).then_some((number, chain));
         let Some(point) = self.points.pop_front() else {
             return Err(self.corruption(batch, "place of entry", index).into());
         };
         self.enter_segment(point.sequence);
         self.place.until = self.points.front().map_or(u64::MAX, |point| point.index);
-        self.enter_batch(point.offset, point.index)
+        self.enter_batch(point.offset, point.index)?;
+        let start = self.segments[0].start();
+        if point.offset == start.offset {
+            self.check_past(Some((start.batch - 1, start.chain)), start.batch)?;
+        }
+        self.check_past(past, self.place.number)
+    }
+
+    /// Checks that the batch that was entered has this number, and that it goes on from the last
+    /// checksum of the one before, where that is known by its number.
+    ///
+    /// What the log has written or verified since it was opened would pass; for all else this is
+    /// the verification.
+    fn check_past(&self, past: Option<(u64, u32)>, number: u64) -> Result<(), Error> {
+        let Place { batch, number: found, before, .. } = self.place;
+        let corruption = |what, expected, found| {
+            Err(self.segments[0].corruption(batch, what, expected, found).into())
+        };
+        if found != number {
+            return corruption("number of the batch", number, found);
+        }
+        match past {
+            Some((last, chain)) if last + 1 == found && chain != before => {
+                corruption("chained checksum", u64::from(chain), u64::from(before))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn enter_segment(&mut self, sequence: u64) {
@@ -202,7 +235,9 @@ impl Replay {
         }
         let segment = &self.segments[0];
         // The last one was the newest when the replay began, and may be being written.
-        if self.how.mapped && self.segments.len() > 1 {
+        // And what was not read since the log was opened is read in such a way that a medium that
+        // fails gives an error.
+        if self.how.mapped && self.segments.len() > 1 && segment.is_verified() {
             // If it cannot be mapped, it can still be read.
             if let Ok(sealed) = Sealed::map(Arc::clone(segment)) {
                 self.source = Source::Sealed(sealed);
@@ -226,7 +261,8 @@ impl Replay {
             Some((header, chain)) if header.kind == BatchKind::Entries && header.first == index => {
                 let (batch, end) = (offset, offset + header.bytes);
                 let offset = offset + BATCH_HEADER_BYTES as u64;
-                self.place = Place { index, offset, batch, end, chain, until: self.place.until };
+                let (number, before, until) = (header.batch, header.chain, self.place.until);
+                self.place = Place { index, offset, batch, number, before, end, chain, until };
                 Ok(())
             }
             Some((header, _)) => {

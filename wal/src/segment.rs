@@ -26,6 +26,10 @@ pub(crate) struct Segment {
     /// Behind the log's end there may be something else than zeros: an earlier use of the file, or
     /// a batch that was never acknowledged.
     littered: AtomicBool,
+    /// All of it was read and found right since it was opened, or was written since then.
+    verified: AtomicBool,
+    /// One of its batches is a truncation.
+    truncated: AtomicBool,
 }
 
 impl Segment {
@@ -42,6 +46,8 @@ impl Segment {
             end: AtomicU64::new(SEGMENT_HEADER_BYTES),
             filled: AtomicU64::new(filled.max(SEGMENT_HEADER_BYTES)),
             littered: AtomicBool::new(header.stale),
+            verified: AtomicBool::new(true),
+            truncated: AtomicBool::new(false),
         }
     }
 
@@ -70,7 +76,9 @@ impl Segment {
         if len < header.capacity {
             return Err(corruption(&path, len, "length of the file", header.capacity, len).into());
         }
-        Ok(Segment::new(path, file, header, header.written.min(header.capacity)))
+        let segment = Segment::new(path, file, header, header.written.min(header.capacity));
+        segment.verified.store(false, Ordering::Relaxed);
+        Ok(segment)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -99,6 +107,36 @@ impl Segment {
 
     pub(crate) fn is_origin(&self) -> bool {
         self.header.origin
+    }
+
+    /// True if the segment before holds entries alone and no truncation.
+    pub(crate) fn has_entries_before(&self) -> bool {
+        self.header.entries_before
+    }
+
+    /// True if its bytes were read and found right, or were written, since it was opened.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_verified(&self) {
+        self.verified.store(true, Ordering::Release);
+    }
+
+    /// Takes note of a segment that the log has left behind and that nobody has read yet: its end
+    /// is not known, but it is nearly full, as its successor was begun for want of room.
+    pub(crate) fn set_unread(&self) {
+        self.set_end(self.capacity());
+        self.set_filled(self.capacity());
+    }
+
+    /// True if one of its batches is a truncation.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.truncated.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_truncated(&self) {
+        self.truncated.store(true, Ordering::Release);
     }
 
     /// Takes note that there is something else than zeros behind the log's end.

@@ -10,12 +10,12 @@ use crate::append::{Writer, batch_bytes, buffer_bytes};
 use crate::error::{Error, OpenError};
 use crate::format::{BatchHeader, BatchKind, NUMBER_MAX, kept_bytes, padded};
 use crate::group::{Groups, Role};
-use crate::index::Index;
+use crate::index::{Index, Points};
 use crate::options::Options;
-use crate::pool::{BeginError, Pool, leaves_file_usable};
-use crate::recover::{Recovered, Recovery, recover};
+use crate::pool::{Before, BeginError, Pool, leaves_file_usable};
+use crate::recover::{Recovered, Recovery, recover, walk_sealed};
 use crate::replay::{How, Replay};
-use crate::walk::{Found, Walk};
+use crate::walk::{Found, Joint, Walk};
 
 /// A write-ahead log in a directory of its own.
 ///
@@ -49,12 +49,14 @@ impl Wal {
     /// Opens the log in `dir`, or creates an empty one if there is none. The caller makes sure that
     /// nobody else has it open.
     ///
-    /// All that is in the log is read and verified. What the crash of an earlier process left
-    /// un-synced is synced before this returns.
+    /// The newest segment is read and verified, and with it how the log ends; of the others those
+    /// that hold a truncation, and all headers. The rest is verified when it is first read: no
+    /// entry comes out of the log that was not checked, and [`Wal::verify`] checks all. What the
+    /// crash of an earlier process left un-synced is synced before this returns.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Corrupt`] if durable bytes are damaged; nothing is cut off then.
+    /// [`OpenError::Corrupt`] if durable bytes that were read are damaged; nothing is cut off then.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -217,10 +219,10 @@ impl Wal {
         if next == 0 || next > NUMBER_MAX {
             return Err(Error::OutOfOrder { expected: next.clamp(1, NUMBER_MAX), found: next });
         }
-        let joint = crate::walk::Joint { offset: 0, chain: 0, next, ..writer.joint };
+        let joint = Joint { offset: 0, chain: 0, next, ..writer.joint };
         let mut pool = self.pool.lock();
         let sequence = writer.segment.sequence() + 1;
-        let begun = pool.begin(sequence, joint, true, 0);
+        let begun = pool.begin(sequence, joint, Before::Void, 0);
         let origin = begun.map_err(|failure| begin_error(&mut writer, failure))?;
         writer.joint = origin.start();
         writer.segment = Arc::clone(&origin);
@@ -235,8 +237,10 @@ impl Wal {
     /// # Errors
     ///
     /// [`Error::Missing`] if not all of them are in the log; [`Error::Corrupt`] if what is read is
-    /// not what was written.
+    /// not what was written. The first reading in a segment that was sealed before the log was
+    /// opened reads and checks all of that segment.
     pub fn read(&self, first: u64, last: u64, max_bytes: usize) -> Result<Vec<Vec<u8>>, Error> {
+        self.locate(first)?;
         let mut replay = self.replay_range(first, Some(last), READ)?;
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
         while let Some(len) = replay.peek()? {
@@ -301,12 +305,17 @@ impl Wal {
     pub fn verify(&self) -> Result<Verified, Error> {
         let index = self.index.lock();
         let segments = index.segments.clone();
-        let ends: Vec<u64> = segments.iter().map(|segment| segment.end()).collect();
+        let end = index.active().end();
         drop(index);
         let mut verified = Verified { segments: segments.len(), ..Verified::default() };
         for (position, segment) in segments.iter().enumerate() {
             let mut walk = Walk::new(segment);
-            while walk.joint.offset < ends[position] {
+            let successor = segments.get(position + 1);
+            let goes_on = |joint: &Joint| match successor {
+                Some(successor) => joint.batch < successor.start().batch,
+                None => joint.offset < end,
+            };
+            while goes_on(&walk.joint) {
                 let offset = walk.joint.offset;
                 let Found::Batch(header) = walk.step()? else {
                     return Err(segment.corruption(offset, "batch", walk.joint.batch, 0).into());
@@ -315,7 +324,7 @@ impl Wal {
                 verified.entries += u64::from(header.count);
                 verified.bytes += header.padded();
             }
-            if let Some(successor) = segments.get(position + 1) {
+            if let Some(successor) = successor {
                 walk.check_seal(successor)?;
             }
         }
@@ -419,7 +428,9 @@ impl Wal {
     /// Goes on in a new segment that has room for `bytes`.
     fn roll(&self, writer: &mut Writer, bytes: u64) -> Result<(), Error> {
         let mut pool = self.pool.lock();
-        let begun = pool.begin(writer.segment.sequence() + 1, writer.joint, false, bytes);
+        let before =
+            if writer.segment.is_truncated() { Before::Truncations } else { Before::Entries };
+        let begun = pool.begin(writer.segment.sequence() + 1, writer.joint, before, bytes);
         let segment = begun.map_err(|failure| begin_error(writer, failure))?;
         writer.joint = segment.start();
         writer.segment = Arc::clone(&segment);
@@ -433,8 +444,28 @@ impl Wal {
         index.appended.entries += u64::from(header.count);
         index.appended.bytes += header.padded();
         index.appended.writes += writes;
+        if header.kind == BatchKind::Truncation {
+            writer.segment.set_truncated();
+        }
         writer.segment.set_end(writer.joint.offset);
         index.record(header, writer.segment.sequence(), offset);
+    }
+
+    /// Reads the segment that holds entry `first`, if that was not done since the log was opened:
+    /// reading a few entries then begins near them.
+    fn locate(&self, first: u64) -> Result<(), Error> {
+        let unread = self.index.lock().unread(first);
+        let Some((segment, successor)) = unread else {
+            return Ok(());
+        };
+        let mut points = Points::default();
+        let sequence = segment.sequence();
+        walk_sealed(&segment, &successor, &mut |header, offset| {
+            points.record(header, sequence, offset);
+        })?;
+        self.index.lock().refine(sequence, points);
+        segment.set_verified();
+        Ok(())
     }
 
     fn replay_range(&self, first: u64, last: Option<u64>, how: How) -> Result<Replay, Error> {
@@ -486,7 +517,8 @@ pub struct Stats {
     pub spares: usize,
     /// Bytes that the segments take on the disk.
     pub capacity_bytes: u64,
-    /// Bytes of them that are written.
+    /// Bytes of them that are written. A segment that was sealed before the log was opened counts
+    /// as a whole until it is read.
     pub used_bytes: u64,
     /// Bytes after the end of the log, in its last segment, that upkeep has prepared.
     pub filled_ahead_bytes: u64,

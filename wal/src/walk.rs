@@ -80,6 +80,9 @@ impl<'a> Walk<'a> {
             BatchKind::Entries => header.next_index(),
             BatchKind::Truncation => header.first,
         };
+        if header.kind == BatchKind::Truncation {
+            self.segment.set_truncated();
+        }
         let (offset, batch) = (offset + header.padded(), header.batch + 1);
         self.joint = Joint { offset, batch, chain, next };
         Ok(Found::Batch(header))

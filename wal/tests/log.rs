@@ -413,6 +413,54 @@ fn upkeep_beside_appends_never_overwrites_them() {
 }
 
 #[test]
+fn opening_reads_only_the_headers_of_what_was_left_behind() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk);
+    append(&wal, 1..=200);
+    drop(wal);
+    disk.inject(Fault::new(Operation::Read, Effect::Io).on("0000000000000003.wal").after(1));
+    let (wal, recovery) = open(&disk);
+    assert!(recovery.segments > 5, "{recovery:?}");
+    assert_eq!((recovery.first, recovery.last, recovery.batches), (1, 200, 200));
+    // Who reads it first is told by an error, and not by a signal.
+    let replayed: Result<Vec<_>, _> = wal.replay(1).unwrap().collect();
+    assert!(matches!(replayed, Err(Error::Disk(_))), "{:?}", replayed.map(|read| read.len()));
+    assert_holds(&wal, 1..=200);
+    assert_holds(&wal, 150..=200);
+}
+
+#[test]
+fn a_segment_that_was_left_behind_is_indexed_when_it_is_first_read() {
+    let disk = Sim::new(1);
+    let (wal, _) = open(&disk);
+    append(&wal, 1..=200);
+    drop(wal);
+    let (wal, _) = open(&disk);
+    let used = wal.stats().used_bytes;
+    for index in [199, 100, 101, 7, 1, 200] {
+        let expected = entry(index, index as usize * 7 % 3000);
+        assert!(wal.read(index, index, 0).unwrap() == [expected], "entry {index}");
+    }
+    assert!(wal.stats().used_bytes < used);
+    // A truncation that reaches into segments that were read, and into one that was not.
+    for from in [150, 60] {
+        wal.truncate_suffix(from).unwrap();
+        assert!(matches!(wal.read(from, from, 0), Err(Error::Missing { .. })));
+        wal.append(from, &["another"]).unwrap();
+        assert_eq!(wal.read(from, from, 0).unwrap(), [b"another"]);
+        assert_eq!(wal.replay(from - 3).unwrap().count(), 4);
+    }
+    drop(wal);
+    let (wal, recovery) = open(&disk);
+    assert_eq!(recovery.last, 60);
+    assert_eq!(wal.read(59, 60, 9000).unwrap()[1], b"another");
+    wal.release_prefix(50).unwrap();
+    assert!(wal.bounds().0 > 1);
+    assert_eq!(wal.replay(wal.bounds().0).unwrap().count() as u64, 61 - wal.bounds().0);
+    wal.verify().unwrap();
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers() {
     let disk = Sim::new(1);
     let (wal, _) = open(&disk);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use revd_disk::{Access, Buffer, Disk, Effect, Fault, Open, Operation, Sim};
-use revd_wal::{End, OpenError, Options, Part, Wal, inspect};
+use revd_wal::{End, Error, OpenError, Options, Part, Wal, inspect};
 
 use super::DIR;
 
@@ -52,9 +52,45 @@ fn damage_is_named() {
     let (disk, _) = small_log();
     let path = Path::new(DIR).join("0000000000000001.wal");
     disk.damage(&path, 4096 + 60, 1).unwrap();
-    let error = open(&disk).unwrap_err();
-    let text = error.to_string();
-    assert!(text.starts_with("/data/wal/0000000000000001.wal is damaged at offset 4096"), "{text}");
+    // A segment that the log has left behind is verified when it is first read.
+    let (wal, _) = open(&disk).unwrap();
+    let replayed: Result<Vec<_>, _> = wal.replay(1).unwrap().collect();
+    let found = [replayed.map(drop), wal.read(2, 2, 9).map(drop), wal.verify().map(drop)];
+    for error in found.map(Result::unwrap_err) {
+        let text = error.to_string();
+        let place = "/data/wal/0000000000000001.wal is damaged at offset 4096";
+        assert!(text.starts_with(place), "{text}");
+    }
+}
+
+#[test]
+fn entries_that_were_not_damaged_can_be_read_beside_those_that_were() {
+    let (disk, content) = small_log();
+    disk.damage(&Path::new(DIR).join("0000000000000001.wal"), 4096 + 60, 1).unwrap();
+    let (wal, recovery) = open(&disk).unwrap();
+    assert_eq!(wal.read(4, recovery.last, usize::MAX).unwrap().len() + 3, content.len());
+    assert!(matches!(wal.read(3, 4, 9), Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn a_segment_of_another_log_is_found_by_its_header() {
+    let (disk, _) = small_log();
+    let path = Path::new(DIR).join("0000000000000002.wal");
+    let from = disk.open(&path, Open::read()).unwrap();
+    let mut bytes = Buffer::zeroed(from.len().unwrap() as usize);
+    from.read_exact_at(&mut bytes, 0).unwrap();
+    let disk = Sim::new(1);
+    let mut options = options();
+    options.first_index = 50;
+    let open = || Wal::open(Arc::new(disk.clone()), Path::new(DIR), options.clone());
+    open().unwrap().0.append(50, &["of one log"]).unwrap();
+    disk.open(&path, Open::new_file(Access::Direct)).unwrap().write_at(&bytes, 0).unwrap();
+    match open() {
+        Err(OpenError::Corrupt(corruption)) => {
+            assert_eq!((corruption.path, corruption.what), (path, "first index"));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
