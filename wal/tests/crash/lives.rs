@@ -1,6 +1,6 @@
 //! Many crashes of one log in a row, and processes that end while the machine goes on.
 
-use revd_disk::Sim;
+use revd_disk::{Chances, Sim};
 
 use super::model::{DIR, Model, Random, Step, apply, open, options, workload};
 
@@ -50,6 +50,80 @@ fn a_killed_process_leaves_nothing_that_a_later_power_cut_could_undo() {
             }
         }
     }
+}
+
+/// How often each thing fails, in a million operations. Nothing that hides what it does: of that
+/// the damage tests tell.
+const CHANCES: Chances = Chances {
+    read_error: 5_000,
+    write_error: 5_000,
+    sync_error: 10_000,
+    torn_write: 10_000,
+    short_write: 10_000,
+    full: 10_000,
+    lost_write: 0,
+    misdirected_write: 0,
+    swapped_write: 0,
+    rot: 0,
+    slow: 0,
+};
+
+/// Runs steps on a disk that fails now and then, until the log can do no more; the states that it
+/// may then be in, and how many steps were refused or cut short.
+fn live_among_faults(disk: &Sim, seed: u64, steps: &[Step], mut model: Model) -> (Vec<Model>, u64) {
+    let Ok((wal, _)) = open(disk.clone(), &options(seed)) else {
+        return (vec![model], 1);
+    };
+    let mut failed = 0;
+    for step in steps {
+        let after = model.after(step, wal.bounds());
+        match apply(&wal, step) {
+            Ok(()) => model = after,
+            Err(error) => {
+                failed += 1;
+                if !error.is_full() {
+                    return (vec![model, after], failed);
+                }
+                // Refused, and as it was; but entries that were to be released may be gone.
+                if matches!(step, Step::Release(_)) {
+                    model = after;
+                }
+            }
+        }
+    }
+    (vec![model], failed)
+}
+
+#[test]
+fn a_disk_that_fails_by_chance_loses_nothing_that_was_acknowledged() {
+    let mut failed = 0;
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let disk = Sim::new(seed);
+        if seed % 2 == 1 {
+            disk.refuse_direct();
+        }
+        let mut model = Model::new();
+        for life in 0..20 {
+            let context = format!("SEED={seed} life {life}");
+            let steps = workload(random.next(), 40, false);
+            disk.fail_by_chance(random.next(), CHANCES);
+            if random.below(3) == 0 {
+                disk.crash_at(disk.operations() + random.below(60));
+            }
+            let (states, more) = live_among_faults(&disk, seed, &steps, model);
+            failed += more;
+            disk.heal();
+            if random.below(2) == 0 {
+                disk.kill();
+            } else {
+                disk.crash(random.next());
+            }
+            model = state_of(&disk, seed, &states, &context);
+        }
+    }
+    println!("{failed} calls failed");
+    assert!(failed > 500, "{failed}");
 }
 
 #[test]
