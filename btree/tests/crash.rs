@@ -2,6 +2,9 @@
 //! from such a loss, and of the recovery from a loss in a recovery. Reopening finds, as a whole and
 //! with its note, the last checkpoint that was acknowledged or the one that was being written.
 //!
+//! From some of these points the file is opened, and worked on, on a disk that fails by chance:
+//! errors, torn and short writes, full disks, kills and further losses of power.
+//!
 //! A *point* is a distinct (workload, change, surviving subset). A run has a fixed set of seeds;
 //! `REVD_CRASH_MINUTES=90` goes on with fresh ones for so long, and `SEED=7` repeats one.
 
@@ -16,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use revd_btree::{Error, Key, OpenError, Opened, Tree};
-use revd_disk::{Disk, Operation, Sim};
+use revd_disk::{Chances, Disk, Operation, Sim};
 use support::layout::{BLOCK, newest, slots};
 use support::watch::{Moment, Purpose, Watched};
 use support::{Model, PATH, Rng, Run, options};
@@ -95,6 +98,7 @@ struct Points {
     salt: u64,
     phases: BTreeMap<Phase, u64>,
     fell_back: u64,
+    among_faults: Faults,
 }
 
 impl Points {
@@ -163,6 +167,10 @@ impl Points {
         depth: u32,
     ) {
         let slots = RootSlots::read(&disk);
+        let mut chance = Rng(!point);
+        if chance.one_in(16) {
+            self.among_faults.live(disk.fork(), expected, &mut chance);
+        }
         let watched = Watched::new(disk);
         // Watching costs a copy of the disk for each change.
         let is_watched = depth < 2 && self.kind == Kind::Small && rng.one_in(20 >> depth);
@@ -247,6 +255,90 @@ fn go_on(mut run: Run, disk: &Sim, rng: &mut Rng) {
     tree.verify().unwrap();
     assert_eq!(tree.note(), durable.note);
     durable.read_all(&tree.reader()).unwrap();
+}
+
+/// How often each thing fails, in a million operations. Nothing that hides what it does: of that
+/// the damage tests tell.
+const CHANCES: Chances = Chances {
+    read_error: 3_000,
+    write_error: 5_000,
+    sync_error: 20_000,
+    torn_write: 10_000,
+    short_write: 10_000,
+    full: 10_000,
+    lost_write: 0,
+    misdirected_write: 0,
+    swapped_write: 0,
+    rot: 0,
+    slow: 0,
+};
+
+/// What came of crash points on a disk that fails by chance.
+#[derive(Debug, Default)]
+struct Faults {
+    lives: u64,
+    not_opened: u64,
+    refused: u64,
+    poisoned: u64,
+}
+
+impl Faults {
+    /// Opens what a loss of power has left on a disk that fails by chance, as often as it takes,
+    /// works on until that fails, too, and looks what is there when the disk is well again.
+    fn live(&mut self, disk: Sim, expected: Expected<'_>, rng: &mut Rng) {
+        self.lives += 1;
+        disk.fail_by_chance(rng.next(), CHANCES);
+        for _ in 0..3 {
+            match open_unwatched(&disk) {
+                opened if expected.may_be_missing && is_missing(&opened) => return,
+                Ok((tree, _)) => return self.work(tree, &disk, expected, rng),
+                Err(OpenError::Disk(_)) => self.not_opened += 1,
+                Err(error) => panic!("{error}"),
+            }
+            end_process(&disk, rng);
+        }
+        disk.heal();
+        let (tree, _) = open_unwatched(&disk).unwrap();
+        check_one_of(&tree, expected.states);
+    }
+
+    fn work(&mut self, tree: Tree, disk: &Sim, expected: Expected<'_>, rng: &mut Rng) {
+        let found = expected.states.iter().find(|state| state.note == tree.note());
+        let found = found.expect("the note of the last checkpoint or of the one in flight");
+        let mut run = Run::resume(tree, found, rng.next());
+        for _ in 0..40 {
+            match run.step() {
+                Ok(()) => {}
+                Err(Error::Poisoned) => {
+                    self.poisoned += 1;
+                    break;
+                }
+                Err(Error::Disk(_) | Error::Full { .. }) => self.refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let states = [Some(run.durable), run.in_flight];
+        drop(run.tree);
+        end_process(disk, rng);
+        disk.heal();
+        let (tree, _) = open_unwatched(disk).unwrap();
+        check_one_of(&tree, &states.iter().flatten().collect::<Vec<_>>());
+    }
+}
+
+/// The process is killed, or the power fails.
+fn end_process(disk: &Sim, rng: &mut Rng) {
+    if rng.one_in(2) {
+        disk.kill();
+    } else {
+        disk.crash(rng.next());
+    }
+}
+
+fn check_one_of(tree: &Tree, states: &[&Model]) {
+    let found = states.iter().find(|state| state.note == tree.note());
+    found.expect("a state that was durable or in flight").read_all(&tree.reader()).unwrap();
+    tree.verify().unwrap();
 }
 
 /// What a workload is made of.
@@ -399,6 +491,7 @@ fn report(points: &Points, seeds: u64, since: Instant) {
     let all: u64 = points.phases.values().sum();
     println!("{all} points of {seeds} workloads in {:.1} s", since.elapsed().as_secs_f64());
     println!("{} of them found a broken newer checkpoint and fell back", points.fell_back);
+    println!("on disks that fail by chance: {:?}", points.among_faults);
     for phase in PHASES {
         println!("{:>8} {phase:?}", points.phases.get(&phase).copied().unwrap_or(0));
     }
@@ -430,6 +523,8 @@ fn a_crash_at_any_moment_leaves_one_of_two_states() {
     }
     let all: u64 = points.phases.values().sum();
     assert!(all >= 60_000, "only {all} points");
+    let Faults { not_opened, refused, poisoned, .. } = points.among_faults;
+    assert!(not_opened.min(refused).min(poisoned) >= 20, "{:?}", points.among_faults);
     for phase in PHASES {
         let points = points.phases.get(&phase).copied().unwrap_or(0);
         assert!(points >= 1_000, "only {points} points in {phase:?}");
