@@ -77,7 +77,9 @@ pub use snapshot::{
     ChunkError, Export, ExportError, Import, ImportError, Imported, SNAPSHOT_HEADER_BYTES,
     SnapshotPosition, snapshot_chunk_len,
 };
-pub use store::{Checkpoint, OWNER_TABLES, Opened, Stats, Store, SweepDone, SweepJob, Written};
+pub use store::{
+    Checkpoint, OWNER_TABLES, Opened, Retired, Stats, Store, SweepDone, SweepJob, Written,
+};
 pub use view::{Hashed, View};
 pub use watch::{
     Hub, HubStats, NO_WATCHER, Watch, WatchOptions, WatchOptionsError, WatchResponse, WatchStream,

@@ -45,11 +45,17 @@ pub(crate) struct Snapshot {
     pub(crate) compacted: i64,
 }
 
+/// What readers find: a state of the index, and the tree with the state that belongs to it.
+#[derive(Debug)]
+struct Published {
+    snapshot: Arc<Snapshot>,
+    reader: Reader,
+}
+
 #[derive(Debug)]
 struct Shared {
     /// Readers hold this lock for two pointer copies, the writer for the swap.
-    published: RwLock<Arc<Snapshot>>,
-    reader: Reader,
+    published: RwLock<Published>,
 }
 
 /// A handle for reading what was last published. Cheap to clone; see the [crate] for an example.
@@ -62,8 +68,8 @@ pub struct View {
 
 impl View {
     pub(crate) fn new(snapshot: Snapshot, reader: Reader) -> Self {
-        let published = RwLock::new(Arc::new(snapshot));
-        Self { shared: Arc::new(Shared { published, reader }), abandoned: None }
+        let published = Published { snapshot: Arc::new(snapshot), reader };
+        Self { shared: Arc::new(Shared { published: RwLock::new(published) }), abandoned: None }
     }
 
     /// The same state through a handle whose ranges and transactions soon end without an answer
@@ -79,46 +85,58 @@ impl View {
         let before = {
             let mut published = self.shared.published.write();
             publish_tree();
-            std::mem::replace(&mut *published, snapshot)
+            std::mem::replace(&mut published.snapshot, snapshot)
         };
         // Freeing the nodes that only the old state had takes longer than the swap.
         drop(before);
     }
 
+    /// From now on shows what `other` shows, another store.
+    pub(crate) fn turn_to(&self, other: &Self) {
+        let (snapshot, reader) = {
+            let other = other.shared.published.read();
+            (Arc::clone(&other.snapshot), other.reader.clone())
+        };
+        let mut published = self.shared.published.write();
+        let before = std::mem::replace(&mut *published, Published { snapshot, reader });
+        drop(published);
+        drop(before);
+    }
+
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.shared.published.read())
+        Arc::clone(&self.shared.published.read().snapshot)
     }
 
     pub(crate) fn pinned(&self) -> (Arc<Snapshot>, Pin<'_>) {
         let published = self.shared.published.read();
-        (Arc::clone(&published), self.shared.reader.pin())
+        (Arc::clone(&published.snapshot), published.reader.hold())
     }
 
     /// A pin that may be kept apart from this handle.
     pub(crate) fn hold(&self) -> Pin<'static> {
-        self.shared.reader.hold()
+        self.shared.published.read().reader.hold()
     }
 
     pub(crate) fn pin(&self) -> Pin<'_> {
-        self.shared.reader.pin()
+        self.hold()
     }
 
     /// The store's revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        Revision(self.shared.published.read().revision)
+        Revision(self.shared.published.read().snapshot.revision)
     }
 
     /// The revision below which nothing can be read any more; -1 if nothing was ever compacted.
     #[must_use]
     pub fn compacted(&self) -> i64 {
-        self.shared.published.read().compacted
+        self.shared.published.read().snapshot.compacted
     }
 
     /// Number of keys that exist.
     #[must_use]
     pub fn key_count(&self) -> i64 {
-        self.shared.published.read().keys.weight().live as i64
+        self.shared.published.read().snapshot.keys.weight().live as i64
     }
 
     /// Reads a range of keys at one revision.

@@ -6,6 +6,7 @@
 
 mod damage;
 mod interruption;
+mod replace;
 #[allow(dead_code, reason = "events are decoded by other tests")]
 #[path = "../rules/wire.rs"]
 mod wire;
