@@ -99,6 +99,20 @@ impl Index {
         self.segments.iter().map(|segment| segment.capacity()).sum()
     }
 
+    /// The first entry of the oldest segment that fits into `bytes` with all behind it.
+    pub(crate) fn first_within(&self, bytes: u64) -> u64 {
+        let mut left = bytes;
+        let newest_first = self.segments.iter().rev().enumerate();
+        let kept = newest_first.take_while(|(age, segment)| {
+            let fits = segment.capacity() <= left;
+            left = left.saturating_sub(segment.capacity());
+            fits || *age == 0
+        });
+        let oldest = kept.last().map_or(0, |(_, segment)| segment.sequence());
+        let at = self.points.rising.partition_point(|point| point.sequence < oldest);
+        self.points.rising.get(at).map_or(self.next, |point| point.index)
+    }
+
     /// Takes note of a durable batch at `offset` of the segment `sequence`.
     pub(crate) fn record(&mut self, header: &BatchHeader, sequence: u64, offset: u64) {
         self.points.record(header, sequence, offset);

@@ -184,27 +184,11 @@ impl Wal {
         Ok(())
     }
 
-    /// Lets go of the oldest segments while the log takes more than `bytes` of the disk, but of no
-    /// entry from `before` on: for who keeps entries for others, as long as they are not too many.
-    /// The newest segment stays.
-    ///
-    /// # Errors
-    ///
-    /// As [`Wal::release_prefix`].
-    pub fn release_to(&self, bytes: u64, before: u64) -> Result<(), Error> {
-        let mut pool = self.pool.lock();
-        let mut index = self.index.lock();
-        let mut excess = index.capacity_bytes().saturating_sub(bytes);
-        while excess > 0 {
-            let Some(segment) = index.release_oldest(before) else {
-                break;
-            };
-            excess = excess.saturating_sub(segment.capacity());
-            pool.retire([segment]);
-        }
-        drop(index);
-        while pool.dispose_one()? {}
-        Ok(())
+    /// The first entry that is kept where the log may take `bytes` of the disk: that of the oldest
+    /// segment with which it does not take more, and of the newest segment at least.
+    #[must_use]
+    pub fn first_within(&self, bytes: u64) -> u64 {
+        self.index.lock().first_within(bytes)
     }
 
     /// Empties the log; the next entry has the index `next`. Durable when this returns, and after a
