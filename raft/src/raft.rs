@@ -149,6 +149,7 @@ impl Raft {
             commit: self.commit,
             handed_out: self.handout.handed(),
             applied: self.handout.applied(),
+            installing: self.install.as_ref().map(|install| install.position),
             uncommitted_bytes: self.lead.uncommitted_bytes,
             memory_bytes: self.log.memory_bytes(),
             reads_waiting: self.reads.waiting(),

@@ -32,6 +32,8 @@ pub struct Status {
     pub handed_out: Index,
     /// What has been applied.
     pub applied: Index,
+    /// The snapshot that is being installed, or waits until nothing that it replaces is under way.
+    pub installing: Option<Position>,
     /// Bytes of this leader's proposals that are not committed yet.
     pub uncommitted_bytes: usize,
     /// Bytes of entries in memory.
