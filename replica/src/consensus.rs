@@ -8,13 +8,14 @@
 //! need not decode it again. It is used only if index *and* term match: an entry of another
 //! leader may have taken the place.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use revd_raft::{
-    Configuration, Entry, EntryKind, Index, Input, Install, Message, PeerStatus, Position, Raft,
-    ReadId, ReadReady, Refused, Role, RoleChange, SnapshotRequest, Status,
+    Configuration, Entry, EntryKind, Feed, Index, Input, Install, Message, NodeId, PeerStatus,
+    Position, Raft, ReadId, ReadReady, Refused, Role, RoleChange, SnapshotOutcome, SnapshotRequest,
+    Status,
 };
 
 use crate::command::Command;
@@ -23,12 +24,17 @@ use crate::error::Fatal;
 use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob};
 use crate::log_store::LogStore;
 use crate::machine::Reconfigured;
+use crate::snapshot::Outgoing;
 
 /// How the log is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// Applied entries that stay in the log for followers that lag. etcd keeps 5,000.
     pub entries: u64,
+    /// Bytes of the log, at most, that are kept for followers: for those that take entries or a
+    /// snapshot right now, however far they lag, and for [`Retention::entries`]. A larger snapshot
+    /// on its way lets as many bytes be kept as it has itself.
+    pub bytes: u64,
     /// Bytes appended between two steps of preparing room ahead.
     pub upkeep_bytes: usize,
     /// Throw decoded commands away and decode each entry from its bytes again. For tests: both
@@ -38,8 +44,15 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { entries: 5_000, upkeep_bytes: 256 << 10, decode_again: false }
+        Self { entries: 5_000, bytes: 1 << 30, upkeep_bytes: 256 << 10, decode_again: false }
     }
+}
+
+/// A snapshot for another member: what comes behind it stays in the log until the member has it.
+#[derive(Clone, Copy, Debug)]
+struct Fed {
+    index: Index,
+    bytes: u64,
 }
 
 /// On a full disk, growth leaves so much of the log's last segment to deletions and compactions.
@@ -124,6 +137,8 @@ pub struct Consensus {
     released: Index,
     /// No checkpoint needs entries up to here.
     checkpointed: Index,
+    /// Members to which a snapshot is on its way, or that have got one and are installing it.
+    fed: BTreeMap<NodeId, Fed>,
     jobs: Vec<Job>,
 }
 
@@ -141,6 +156,7 @@ impl Consensus {
             upkeep_is_full: false,
             released,
             checkpointed: Index(0),
+            fed: BTreeMap::new(),
             jobs: Vec::new(),
         }
     }
@@ -228,7 +244,53 @@ impl Consensus {
     /// [`Fatal`] when it is not applied.
     pub fn checkpointed(&mut self, index: Index) -> Result<(), Fatal> {
         self.checkpointed = index;
-        self.release(Index(index.0.saturating_sub(self.retention.entries) + 1))
+        let kept = self.kept_from();
+        self.release(kept)
+    }
+
+    /// The first entry that stays in the log, of those that no checkpoint needs.
+    fn kept_from(&mut self) -> Index {
+        let peers: Vec<PeerStatus> = self.raft.peers().collect();
+        let has_it = |id, fed: &Fed| {
+            peers.iter().find(|peer| peer.id == id).is_none_or(|peer| peer.matched >= fed.index)
+        };
+        self.fed.retain(|id, fed| !has_it(*id, fed));
+        let followed = peers.iter().filter(|peer| peer.active && peer.feed == Feed::Replicate);
+        let needed =
+            followed.map(|peer| peer.matched).chain(self.fed.values().map(|fed| fed.index));
+        let spare = Index(self.checkpointed.0.saturating_sub(self.retention.entries));
+        let wanted = needed.chain([spare]).min().unwrap_or(spare).next();
+        let largest = self.fed.values().map(|fed| fed.bytes).max();
+        let bytes = self.retention.bytes.max(largest.unwrap_or(0));
+        let bounded = Index(self.log.wal().first_within(bytes));
+        wanted.max(bounded).min(self.checkpointed.next())
+    }
+
+    /// A snapshot goes out to a member that has asked for it: what is behind it stays in the log.
+    pub fn sending(&mut self, outgoing: &Outgoing) {
+        let fed = Fed { index: outgoing.position().index, bytes: outgoing.bytes() };
+        self.fed.insert(outgoing.to(), fed);
+    }
+
+    /// What has become of a snapshot that a member has asked for.
+    pub fn sent(&mut self, to: NodeId, outcome: SnapshotOutcome) {
+        if outcome == SnapshotOutcome::Failed {
+            self.fed.remove(&to);
+        }
+        let told = self.raft.step(Input::SnapshotReport { to, outcome });
+        debug_assert!(told.is_ok(), "a report is never refused");
+    }
+
+    /// The snapshot that was to be installed is in its place, and so is the log behind it.
+    ///
+    /// # Errors
+    /// [`Fatal`] when it was not to be.
+    pub fn installed(&mut self, position: Position) -> Result<(), Fatal> {
+        self.own(Input::Installed(position))?;
+        self.proposed.clear();
+        self.checkpointed = position.index;
+        self.released = position.index.next();
+        Ok(())
     }
 
     /// Has the next [`Consensus::take`] prepare room in the log, if that found the disk full.
@@ -320,7 +382,7 @@ impl Consensus {
     }
 
     /// The log.
-    pub fn log(&self) -> &LogStore {
+    pub fn log(&self) -> &Arc<LogStore> {
         &self.log
     }
 

@@ -19,6 +19,9 @@ pub enum OpenError {
     /// The log was opened and then could not be read or changed.
     #[error("cannot use the log: {0}")]
     LogUse(#[from] revd_wal::Error),
+    /// What an unfinished snapshot has left could not be removed.
+    #[error("cannot clear away an unfinished snapshot: {0}")]
+    Leftover(#[from] crate::snapshot::ReceiveError),
     /// The key space could not be opened.
     #[error("cannot open the key space: {0}")]
     KeySpace(#[from] revd_mvcc::OpenError),
@@ -96,6 +99,15 @@ pub enum Fatal {
     /// The vote file cannot go on.
     #[error("the vote file failed: {0}")]
     Vote(#[from] revd_disk::Error),
+    /// A snapshot could not be put in its place.
+    #[error("the snapshot could not be installed: {0}")]
+    Install(#[from] revd_mvcc::ImportError),
+    /// A snapshot is in its place and cannot be opened.
+    #[error("the installed snapshot cannot be opened: {0}")]
+    Reopen(#[from] Box<revd_mvcc::OpenError>),
+    /// A snapshot that others need cannot be made.
+    #[error("the snapshot could not be begun: {0}")]
+    Export(#[from] revd_mvcc::ExportError),
     /// A committed entry is not readable: it was written by a newer version, or is damaged.
     #[error(transparent)]
     Entry(#[from] EntryError),

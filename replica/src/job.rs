@@ -11,6 +11,7 @@ use revd_raft::{Fetch, Fetched, Index, Persist, PersistNumber};
 
 use crate::error::Fatal;
 use crate::log_store::LogStore;
+use crate::snapshot::{InstallJob, Installation};
 
 /// Work for a thread that may block.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum Job {
     Sweep(mvcc::SweepJob),
     /// Read a part of the tree again, and compare it with its checksums.
     Scrub(mvcc::ScrubJob),
+    /// Put a snapshot in the place of tree and log.
+    Install(Box<InstallJob>),
 }
 
 /// What came of a job.
@@ -38,6 +41,8 @@ pub enum JobDone {
     Log(LogDone),
     /// For [`crate::Machine::done`].
     Tree(TreeDone),
+    /// For [`crate::Machine::installed`].
+    Installed(Box<Installation>),
 }
 
 /// What came of a job on the log.
@@ -143,6 +148,7 @@ impl Job {
             }
             Self::Sweep(job) => Ok(JobDone::Tree(TreeDone::Swept(job.run()?))),
             Self::Scrub(job) => Ok(JobDone::Tree(TreeDone::Scrubbed(job.run()?))),
+            Self::Install(job) => Ok(JobDone::Installed(Box::new(job.run()?))),
         }
     }
 }

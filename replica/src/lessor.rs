@@ -208,6 +208,11 @@ impl Lessor {
         self.checkpointing.clear();
     }
 
+    /// All leases are others now: this member follows, and has installed a snapshot.
+    pub fn replace(&mut self, leases: impl IntoIterator<Item = (i64, Lease)>) {
+        *self = Self::new(self.options, leases);
+    }
+
     /// A lease was granted.
     pub fn granted(&mut self, id: i64, ttl: i64, now: Now) {
         let lease = Lease::new(ttl);

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! The way back: what the machine has applied ([`Consensus::applied`]) and what its checkpoints no
-//! longer need ([`Consensus::checkpointed`]).
+//! longer need ([`Consensus::checkpointed`]). Beside these, whole states travel between members
+//! ([`snapshot`]).
 //!
 //! A member is opened by [`recover::open`]; `entry` and `note` say what the log and the checkpoint
 //! hold, [`vote`] how term and vote are kept. This crate knows neither gRPC nor HTTP, only the
@@ -42,6 +43,7 @@ pub mod machine;
 pub mod members;
 pub mod note;
 pub mod recover;
+pub mod snapshot;
 pub mod space_alarm;
 pub mod vote;
 pub mod wire;
@@ -61,6 +63,7 @@ pub use machine::{Application, Applications, LeaseChange, Machine, Reconfigured}
 pub use members::{Member, Members};
 pub use note::Note;
 pub use recover::{Opened, Report, Settings};
+pub use snapshot::{Incoming, Installation, Installed, Outgoing, ReceiveError, Received, TreeFile};
 pub use space_alarm::{SpaceAlarm, Verdict};
 pub use vote::Identity;
 

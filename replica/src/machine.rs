@@ -15,10 +15,11 @@
 //! same atomic step; see [`crate::note`].
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use revd_btree::Key;
 use revd_mvcc::{Growth, Hub, ScrubAt, ScrubJob, Store, View};
-use revd_raft::{Change, Configuration, EntryKind, Index, Position};
+use revd_raft::{Change, Configuration, EntryKind, Index, Position, SnapshotRequest};
 
 use crate::apply::{self, Demand};
 use crate::command::{Alarm, AlarmType, Applied, Command, Rejected, RequestId};
@@ -26,8 +27,10 @@ use crate::consensus::Committed;
 use crate::entry::{Decoded, EntryError};
 use crate::error::Fatal;
 use crate::job::{CheckpointJob, Job, TreeDone};
+use crate::log_store::LogStore;
 use crate::members::{ALARMS, Members};
 use crate::note::{Note, Origin};
+use crate::snapshot::{InstallJob, Installation, Installed, Outgoing, Received, TreeFile};
 
 /// What became of a lease, for the [`crate::Lessor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +106,8 @@ pub struct Machine {
     /// In force after the last applied entry.
     pub(crate) configuration: Configuration,
     applied: Position,
-    origin: Origin,
+    /// Where the store lies.
+    file: TreeFile,
     /// The position in the newest durable checkpoint, and in the one before it, to which the tree
     /// may fall back: the log keeps what comes after the older of the two.
     checkpoints: [Index; 2],
@@ -111,11 +115,24 @@ pub struct Machine {
     sweeping: bool,
     /// Where the next step of the scrub begins; `None` while one is under way.
     scrub_at: Option<ScrubAt>,
+    installing: Option<Installing>,
 }
+
+/// A snapshot that takes the place of the store. No job of the store's own begins meanwhile.
+#[derive(Debug)]
+enum Installing {
+    /// Until those that are under way are done.
+    Waiting(Box<InstallJob>),
+    UnderWay,
+}
+
+/// Snapshots that are sent at one time, at most: each holds back compaction, and they share the
+/// disk and the network with everything else. Who is left out asks again.
+const EXPORTS: usize = 2;
 
 impl Machine {
     /// The machine of an opened store.
-    pub(crate) fn new(store: Store, note: Note) -> Result<Self, revd_mvcc::Fatal> {
+    pub(crate) fn new(store: Store, note: Note, file: TreeFile) -> Result<Self, revd_mvcc::Fatal> {
         let members = Members::load(&store)?;
         let alarms = load_alarms(&store)?;
         Ok(Self {
@@ -126,11 +143,12 @@ impl Machine {
             backlog: VecDeque::new(),
             applied: note.applied,
             configuration: note.configuration,
-            origin: note.origin,
+            file,
             checkpoints: [note.applied.index, Index(0)],
             checkpointing: false,
             sweeping: false,
             scrub_at: Some(ScrubAt::default()),
+            installing: None,
         })
     }
 
@@ -287,16 +305,11 @@ impl Machine {
     /// stop.
     pub fn checkpoint(&mut self, durable: Index) -> Result<Option<Job>, Fatal> {
         let applied = self.applied.index;
-        if self.checkpointing || durable < applied {
+        if self.checkpointing || durable < applied || self.installing.is_some() {
             return Ok(None);
         }
-        let note = Note {
-            origin: self.origin,
-            applied: self.applied,
-            hash_algorithm: 0,
-            state_hash: 0,
-            configuration: self.configuration.clone(),
-        };
+        // The log goes on behind an installed tree by now: it is as good as grown from it.
+        let note = self.note(Origin::Grown);
         let checkpoint = self.store.checkpoint(&note.encode())?;
         self.checkpointing = checkpoint.is_some();
         Ok(checkpoint.map(|checkpoint| {
@@ -311,7 +324,7 @@ impl Machine {
     /// # Errors
     /// [`Fatal`]: the member must stop.
     pub fn sweep(&mut self) -> Result<Option<Job>, Fatal> {
-        if self.sweeping {
+        if self.sweeping || self.installing.is_some() {
             return Ok(None);
         }
         let job = self.store.sweep();
@@ -322,7 +335,7 @@ impl Machine {
     /// The next step of reading everything again, unless one is under way. After the last one it
     /// begins anew.
     pub fn scrub(&mut self, max_bytes: u64) -> Option<Job> {
-        let at = self.scrub_at.take()?;
+        let at = self.scrub_at.take_if(|_| self.installing.is_none())?;
         Some(Job::Scrub(ScrubJob::new(self.store.view(), at, max_bytes)))
     }
 
@@ -356,6 +369,92 @@ impl Machine {
                 Ok(None)
             }
         }
+    }
+
+    /// What the tree says of its place in the log.
+    fn note(&self, origin: Origin) -> Note {
+        let (applied, configuration) = (self.applied, self.configuration.clone());
+        Note { origin, applied, hash_algorithm: 0, state_hash: 0, configuration }
+    }
+
+    /// The present state, for a member that lacks what has left the log. `None` if others are
+    /// being sent, or this is not what was asked for.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub fn export(&mut self, request: &SnapshotRequest) -> Result<Option<Outgoing>, Fatal> {
+        if self.store.exports() >= EXPORTS || self.applied.index < request.after {
+            return Ok(None);
+        }
+        let export = self.store.export(&self.note(Origin::Installed).encode())?;
+        let bytes = self.store.bytes_in_use();
+        Ok(Some(Outgoing::new(export, request, self.applied, bytes)))
+    }
+
+    /// Where snapshots for this member are received.
+    pub fn file(&self) -> &TreeFile {
+        &self.file
+    }
+
+    /// Has a snapshot take the place of the store, and of what is in `log`, as consensus has asked
+    /// for ([`Output::install`](crate::Output::install)). The job comes out of
+    /// [`Machine::installation`].
+    ///
+    /// # Panics
+    /// If another is being installed, or an entry waits to be applied: consensus asks for the next
+    /// one only when nothing is under way.
+    pub fn install(&mut self, received: Received, log: &Arc<LogStore>) {
+        assert!(self.installing.is_none() && !self.is_stalled(), "consensus waits for neither");
+        let (file, log) = (self.file.clone(), Arc::clone(log));
+        let job = Box::new(InstallJob { received, file, log });
+        self.installing = Some(Installing::Waiting(job));
+    }
+
+    /// The job of a snapshot that is to be installed, once no other job of the store is under way.
+    /// Until its result is handed to [`Machine::installed`], nothing but reading goes on.
+    pub fn installation(&mut self) -> Option<Job> {
+        let is_busy = self.checkpointing || self.sweeping || self.scrub_at.is_none();
+        if is_busy || !matches!(self.installing, Some(Installing::Waiting(_))) {
+            return None;
+        }
+        match self.installing.replace(Installing::UnderWay) {
+            Some(Installing::Waiting(job)) => Some(Job::Install(job)),
+            _ => None,
+        }
+    }
+
+    /// Whether the job of [`Machine::installation`] is under way.
+    pub fn is_installing(&self) -> bool {
+        matches!(self.installing, Some(Installing::UnderWay))
+    }
+
+    /// Goes on as the snapshot in its place: members, alarms, leases and configuration are its own.
+    /// Views and watchers go on with it, too.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    ///
+    /// # Panics
+    /// If the snapshot is not ahead of what was applied.
+    pub fn installed(&mut self, installation: Installation) -> Result<Installed, Fatal> {
+        assert!(self.is_installing(), "no installation is under way");
+        let Installation { store, note } = installation;
+        assert!(
+            note.applied.index > self.applied.index,
+            "a snapshot at {} replaces the state at {}",
+            note.applied.index,
+            self.applied.index
+        );
+        self.members = Members::load(&store)?;
+        self.alarms = load_alarms(&store)?;
+        let leases = store.leases().map(|(id, lease)| (id.0, lease)).collect();
+        let retired = self.store.replace(store);
+        self.configuration = note.configuration;
+        self.applied = note.applied;
+        self.checkpoints = [note.applied.index, Index(0)];
+        self.scrub_at = Some(ScrubAt::default());
+        self.installing = None;
+        Ok(Installed { position: note.applied, leases, retired })
     }
 
     /// Whether a step of compaction is due or under way.

@@ -24,7 +24,8 @@ const FIXED: usize = 31;
 pub enum Origin {
     /// By applying the log. A log that ends below the tree is corruption.
     Grown,
-    /// By installing a snapshot. The log may still lie below it and is then reset.
+    /// By installing a snapshot, and nothing was applied since: the log may still be the one that
+    /// it has replaced, and is then reset.
     Installed,
 }
 

@@ -17,10 +17,14 @@
 //!
 //! | the log | the tree | verdict |
 //! |---|---|---|
-//! | reaches the tree's applied entry | any | entries behind it are handed to consensus |
-//! | ends below it | installed from a snapshot | the log is reset to go on behind the tree |
-//! | ends below it | grown from the log | corruption: durable entries are missing |
+//! | begins at the entry after the tree's, or is empty there | any | entries are handed to consensus |
+//! | begins before it and reaches the tree's entry | grown from the log | those behind it are |
+//! | begins before it, wherever it ends | installed from a snapshot | the log is reset |
+//! | ends below the tree's entry | grown from the log | corruption: durable entries are missing |
 //! | begins behind the entry that the tree needs next | any | corruption |
+//!
+//! A log that is reset was to be so by the installation that a crash has cut short. It may have
+//! reached beyond the snapshot, with entries that nobody has committed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +39,7 @@ use crate::log_store::{self, LogStore};
 use crate::machine::Machine;
 use crate::members::{Member, Members};
 use crate::note::{Note, Origin};
+use crate::snapshot::{Incoming, TreeFile};
 use crate::vote::{self, Identity, VoteFile};
 
 /// The file of the tree in the data directory.
@@ -104,7 +109,10 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path, mut settings: Settings) -> Result<O
     let vote = VoteFile::open(&*disk, dir)?;
     let identity = vote.identity();
     settings.store.owner = identity.owner();
-    let (store, opened) = Store::open(Arc::clone(&disk), &dir.join(TREE_FILE), settings.store)?;
+    let path = dir.join(TREE_FILE);
+    let file = TreeFile::new(Arc::clone(&disk), path, settings.store);
+    Incoming::clear(&file)?;
+    let (store, opened) = Store::open(Arc::clone(&disk), &file.path, file.options.clone())?;
     let note = Note::decode(store.note())?;
     let hard_state = vote.state();
     let (log, recovery) = LogStore::open(disk, dir, vote, settings.log)?;
@@ -130,7 +138,7 @@ pub fn open(disk: Arc<dyn Disk>, dir: &Path, mut settings: Settings) -> Result<O
         fell_back: opened.fell_back,
         log: recovery,
     };
-    let machine = Machine::new(store, note)?;
+    let machine = Machine::new(store, note, file)?;
     let consensus = Consensus::new(raft, Arc::new(log), settings.retention);
     Ok(Opened { consensus, machine, leases, report })
 }
@@ -184,11 +192,11 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
 fn join(log: &LogStore, note: &Note) -> Result<(), OpenError> {
     let applied = note.applied.index.0;
     let (first, last) = log.wal().bounds();
+    if note.origin == Origin::Installed && first <= applied {
+        return Ok(log.wal().reset(applied + 1)?);
+    }
     if last < applied {
-        return match note.origin {
-            Origin::Grown => Err(OpenError::LogTooShort { last, applied }),
-            Origin::Installed => Ok(log.wal().reset(applied + 1)?),
-        };
+        return Err(OpenError::LogTooShort { last, applied });
     }
     if first > applied + 1 {
         return Err(OpenError::LogTooLate { first, needed: applied + 1 });

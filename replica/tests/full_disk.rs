@@ -148,6 +148,7 @@ impl Member {
                     self.consensus.checkpointed(index).unwrap();
                 }
             }
+            JobDone::Installed(_) => unreachable!("nobody sends a snapshot to a lone member"),
         }
     }
 

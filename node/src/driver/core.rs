@@ -250,6 +250,7 @@ impl Core {
                 Some(index) => self.consensus.checkpointed(index),
                 None => Ok(()),
             },
+            JobDone::Installed(installation) => self.installed(*installation, now),
         }
     }
 
@@ -463,7 +464,10 @@ impl Core {
     /// Ends: what waits is refused, a job under way is waited for, and a last checkpoint makes the
     /// next start short.
     fn finish(&mut self) -> Result<(), Fatal> {
-        while self.machine.is_checkpointing() || self.machine.is_sweeping() {
+        while self.machine.is_checkpointing()
+            || self.machine.is_sweeping()
+            || self.machine.is_installing()
+        {
             let mut batch = Vec::new();
             self.shared.inbox.take_until(&mut batch, None);
             for request in batch {

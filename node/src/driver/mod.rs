@@ -17,6 +17,7 @@ mod jobs;
 mod meters;
 mod report;
 mod room;
+mod snapshot;
 mod upkeep;
 
 use std::path::Path;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use revd_raft::{Refused, Role, RoleChange};
+use revd_mvcc::Revision;
+use revd_raft::{Position, Refused, Role, RoleChange};
 use revd_replica::{AlarmAction, Fatal, Identity, Member, Report};
 
 use crate::config::Config;
@@ -64,6 +65,16 @@ pub(super) fn starting(identity: Identity, version: &str, cluster_version: Optio
         "cluster-id" = %format_args!("{:x}", identity.cluster),
         "cluster-version" = cluster_version.unwrap_or("to_be_decided"),
         "starting etcd server"
+    );
+}
+
+/// A snapshot from another member is in the place of what was here.
+pub(super) fn applied_snapshot(position: Position, revision: Revision) {
+    tracing::info!(
+        "incoming-leader-snapshot-index" = position.index.0,
+        "incoming-leader-snapshot-term" = position.term.0,
+        revision = revision.0,
+        "applied snapshot"
     );
 }
 

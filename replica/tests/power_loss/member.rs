@@ -163,6 +163,7 @@ impl Member {
                     self.consensus.checkpointed(index).expect("it is applied");
                 }
             }
+            JobDone::Installed(_) => unreachable!("nobody sends a snapshot to a lone member"),
         }
     }
 
@@ -235,6 +236,7 @@ fn settings(chance: &mut Chance) -> Settings {
             entries: 20,
             upkeep_bytes: 16 << 10,
             decode_again: chance.below(2) == 0,
+            ..Retention::default()
         },
         seed: chance.next(),
     }
@@ -248,6 +250,7 @@ fn stage_of(job: &Job) -> Stage {
         Job::LogUpkeep(_) => Stage::LogUpkeep,
         Job::Checkpoint(_) => Stage::Checkpoint,
         Job::Sweep(_) | Job::Scrub(_) => Stage::Sweep,
+        Job::Install(_) => unreachable!("nobody sends a snapshot to a lone member"),
     }
 }
 
