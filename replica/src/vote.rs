@@ -28,9 +28,13 @@
 //! A change writes copy 1, syncs, writes copy 2, syncs, and only then counts as made. At open the
 //! valid copy with the higher sequence holds. If just one is valid, the other was either being
 //! written when the power went (then the change was never acknowledged, or the valid copy has it)
-//! or has rotted since (then the valid copy is its twin): both are safe to go on from, and the
-//! next change repairs it. With no valid copy, nothing may be guessed: the member could vote twice
-//! in one term, so it must join again under a new id.
+//! or has rotted since (then the valid copy is its twin): both are safe to go on from. With no
+//! valid copy, nothing may be guessed: the member could vote twice in one term, so it must join
+//! again under a new id.
+//!
+//! What is read at open need not be on the medium: where writes go through a page cache, it still
+//! shows what an earlier process has written and could not sync. So open writes what it has read
+//! once more, to the other copy first, before anything is built on it.
 //!
 //! A vote file is created under a temporary name and renamed. It is the last file that bootstrap
 //! makes: a directory with a vote file is a complete store.
@@ -108,7 +112,7 @@ impl VoteFile {
         Ok(vote)
     }
 
-    /// Opens the file and reads what it promises.
+    /// Opens the file, reads what it promises, and makes that durable.
     ///
     /// # Errors
     /// [`OpenError::Corrupt`] when the identity or both copies are damaged; those of the disk.
@@ -123,15 +127,17 @@ impl VoteFile {
         let identity = read_identity(&path, &bytes[..BLOCK])?;
         let newest = [1, 2]
             .into_iter()
-            .filter_map(|n| read_record(&bytes[n * BLOCK..], identity.member))
-            .max_by_key(|record| record.0);
-        let Some((sequence, state)) = newest else {
+            .filter_map(|n| Some((read_record(&bytes[n * BLOCK..], identity.member)?, n)))
+            .max_by_key(|((sequence, _), _)| *sequence);
+        let Some(((sequence, state), newest)) = newest else {
             return Err(damaged(
                 &path,
                 "neither copy of the vote is valid; this member must join again under a new id",
             ));
         };
-        Ok(Self { file, identity, sequence, state })
+        let mut vote = Self { file, identity, sequence, state };
+        vote.write(state, [3 - newest, newest])?;
+        Ok(vote)
     }
 
     /// Whose vote this is.
@@ -155,16 +161,22 @@ impl VoteFile {
             state.term.0,
             self.state.term.0
         );
+        self.write(state, [1, 2])?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Writes both copies, in this order.
+    fn write(&mut self, state: HardState, order: [usize; 2]) -> Result<(), revd_disk::Error> {
         self.sequence += 1;
         let mut block = Buffer::with_capacity(BLOCK);
         block.extend_from_slice(&record_block(self.sequence, state, self.identity.member));
-        for copy in [1, 2] {
-            self.file.write_at(&block, copy * BLOCK as u64)?;
+        for copy in order {
+            self.file.write_at(&block, (copy * BLOCK) as u64)?;
             if !self.file.is_direct() {
                 self.file.sync_data()?;
             }
         }
-        self.state = state;
         Ok(())
     }
 }
@@ -232,7 +244,7 @@ fn damaged(path: &Path, what: &str) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use revd_disk::Sim;
+    use revd_disk::{Effect, Fault, Operation, Sim};
 
     const IDENTITY: Identity = Identity { cluster: 7, member: 9 };
 
@@ -267,9 +279,10 @@ mod tests {
         let raw = raw.unwrap();
         let mut named = 0;
         for offset in (0..64).chain(4096..4160).chain(8192..8256) {
-            let mut byte = [0];
-            raw.read_exact_at(&mut byte, offset).unwrap();
             for bit in 0..8 {
+                // Each open writes the copies again.
+                let mut byte = [0];
+                raw.read_exact_at(&mut byte, offset).unwrap();
                 raw.write_at(&[byte[0] ^ (1 << bit)], offset).unwrap();
                 match VoteFile::open(&disk, Path::new("d")) {
                     Ok(vote) => assert_eq!(vote.state(), state(2, 9), "bit {bit} of {offset}"),
@@ -287,7 +300,10 @@ mod tests {
         let open = Open::existing(Access::Buffered);
         let raw = disk.open(Path::new("d/vote"), open).unwrap();
         raw.write_at(&[0xff], 4096).unwrap();
+        assert!(VoteFile::open(&disk, Path::new("d")).is_ok(), "and the copy is repaired");
+        raw.write_at(&[0xff], 8192).unwrap();
         assert!(VoteFile::open(&disk, Path::new("d")).is_ok());
+        raw.write_at(&[0xff], 4096).unwrap();
         raw.write_at(&[0xff], 8192).unwrap();
         let error = VoteFile::open(&disk, Path::new("d")).unwrap_err();
         assert!(error.to_string().contains("join again"), "{error}");
@@ -308,6 +324,23 @@ mod tests {
                 let allowed = found == state(3, 4) || (!acknowledged && found == state(2, 9));
                 assert!(allowed, "point {point}, subset {subset}: {found:?}");
             }
+        }
+    }
+    #[test]
+    fn what_was_read_at_open_survives_a_power_cut() {
+        for subset in 0..16 {
+            let disk = fresh();
+            disk.refuse_direct();
+            let mut vote = VoteFile::open(&disk, Path::new("d")).unwrap();
+            disk.inject(Fault::new(Operation::Sync, Effect::Io));
+            assert!(vote.store(state(2, 9)).is_err());
+            // The process ends; the page cache shows the next one what no sync has written.
+            drop(vote);
+            disk.kill();
+            let read = VoteFile::open(&disk, Path::new("d")).unwrap().state();
+            disk.crash(subset);
+            let found = VoteFile::open(&disk, Path::new("d")).unwrap().state();
+            assert_eq!(found, read, "subset {subset}");
         }
     }
 }
