@@ -89,7 +89,10 @@ pub struct Server {
     config: Config,
     handle: Handle,
     driver: Driver,
+    /// Of clients and of those who watch.
     stopper: Stopper,
+    /// Of other members, who are needed until the last call has been answered.
+    peer_stopper: Stopper,
     workers: Arc<Workers>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
@@ -112,8 +115,8 @@ impl Server {
         log_config(&config, &directory);
         let (handle, mut driver) = open(&config, disk, &directory).await?;
 
-        let stopper = Stopper::default();
-        let peer_addresses = serve_peers(peers, &handle, &stopper);
+        let (stopper, peer_stopper) = (Stopper::default(), Stopper::default());
+        let peer_addresses = serve_peers(peers, &handle, &peer_stopper);
         log_serving(&config, &handle);
         publish(&handle, &mut driver).await?;
         tracing::info!("ready to serve client requests");
@@ -125,6 +128,7 @@ impl Server {
             handle,
             driver,
             stopper,
+            peer_stopper,
             workers,
             client_addresses,
             peer_addresses,
@@ -156,22 +160,23 @@ impl Server {
     /// Stops: lets calls in progress end, for at most the request timeout, then writes a last
     /// checkpoint and gives the data directory free.
     pub async fn stop(self) {
-        let Server { config, handle, driver, stopper, workers, peer_addresses, directory, .. } =
-            self;
+        let Server { config, handle, driver, stopper, peer_stopper, workers, directory, .. } = self;
         log_ends(&config, "closing etcd server");
-        for address in &peer_addresses {
-            tracing::info!(address = %address, "stopping serving peer traffic");
-        }
         hand_over(&handle).await;
         let connections = stopper.stop_accepting(config.request_timeout()).await;
+        for address in &self.peer_addresses {
+            tracing::info!(address = %address, "stopping serving peer traffic");
+        }
+        let streams = peer_stopper.stop_accepting(Duration::ZERO).await;
         // It waits for a checkpoint, which is for a thread that may wait.
         if let Err(error) = tokio::task::spawn_blocking(move || driver.stop()).await {
             tracing::error!(error = %error, "failed to stop the member");
         }
         drop(directory);
         connections.ended(FLUSH).await;
+        streams.ended(FLUSH).await;
         drop(workers);
-        for address in &peer_addresses {
+        for address in &self.peer_addresses {
             tracing::info!(address = %address, "stopped serving peer traffic");
         }
         log_ends(&config, "closed etcd server");
