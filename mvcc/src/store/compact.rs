@@ -9,8 +9,12 @@
 //! A job may remove a record only if no reader can want it: jobs are planned once the floor is
 //! published, and a reader that took its snapshot before holds a pin on the old pages.
 //!
+//! Before the first sweep of a compaction come jobs that hash what is there (rule 7.19): what it
+//! gives up counts, so nothing may be removed until it was seen.
+//!
 //! The floor and the last finished one are rows of the tree. If they differ at open, the sweep
-//! begins again: what was swept already costs a look, not a rewrite.
+//! begins again: what was swept already costs a look, not a rewrite. Then there is no hash, as some of
+//! what counts may be gone.
 
 use std::sync::Arc;
 
@@ -20,10 +24,10 @@ use revd_btree::{Key, Sweep, Swept};
 use super::tables::{FINISHED_ROW, META, SCHEDULED_ROW};
 use super::{Outcome, Store};
 use crate::error::{Fatal, Rejected};
-use crate::index::Trimmed;
+use crate::index::{Entry, Map, Trimmed};
 use crate::key_value::Revision;
 use crate::record::{self, Name};
-use crate::view::{Snapshot, View};
+use crate::view::{Hashed, Hashing, Snapshot, View, remember};
 
 const FIRST: Key = Key { main: 0, sub: 0, kind: 0 };
 
@@ -36,6 +40,13 @@ pub(super) struct Compaction {
     pub(super) published: i64,
     /// The last floor whose sweep is finished.
     pub(super) finished: i64,
+    /// The hash that must be complete before the first sweep; `None` once it is, while a job has
+    /// it, and for a compaction without one.
+    hashing: Option<Hashing>,
+    /// Some of the hash has been given to a job, and it is not complete.
+    is_hash_begun: bool,
+    /// The complete hash, to be remembered when the compaction is finished.
+    hashed: Option<Hashed>,
     /// The first record that the sweep has not seen; `None` once it has seen all it can.
     tree_at: Option<Key>,
     /// The first key whose entry has not been trimmed; `None` once all have.
@@ -52,13 +63,42 @@ impl Compaction {
     /// After opening, when the index has been rebuilt without what is below the floor.
     pub(super) fn resume(scheduled: i64, finished: i64) -> Self {
         let tree_at = (scheduled > finished).then_some(FIRST);
-        Self { scheduled, published: scheduled, finished, tree_at, index_at: None, is_out: false }
+        Self {
+            scheduled,
+            published: scheduled,
+            finished,
+            hashing: None,
+            is_hash_begun: false,
+            hashed: None,
+            tree_at,
+            index_at: None,
+            is_out: false,
+        }
     }
 
-    fn begin(&mut self, revision: i64) {
+    /// Raises the floor of a store that has this index.
+    fn begin(&mut self, keys: &Map<Entry>, revision: i64) {
+        // Revision 0 has no hash of its own: as an argument it means the newest. And one that
+        // overtakes a hash goes without: in a hurry, every other compaction still gets to sweeping.
+        let is_hashed = revision > 0 && !self.is_hash_begun;
+        self.is_hash_begun = false;
+        self.hashing = is_hashed.then(|| Hashing::new(keys.clone(), self.scheduled, revision));
+        self.hashed = None;
         self.scheduled = revision;
         self.tree_at = Some(FIRST);
         self.index_at = Some(Bytes::new());
+    }
+
+    /// Takes back the hash from a job. That of a compaction which was overtaken is given up.
+    fn take_hash(&mut self, hashing: Hashing, is_complete: bool, is_current: bool) {
+        match (is_current, is_complete) {
+            (false, _) => {}
+            (true, false) => self.hashing = Some(hashing),
+            (true, true) => {
+                self.hashed = Some(hashing.hashed());
+                self.is_hash_begun = false;
+            }
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -70,51 +110,76 @@ impl Compaction {
 #[derive(Debug)]
 #[must_use = "the sweep stands still until the job has been run and handed back"]
 pub struct SweepJob {
-    /// `None` if only the index is left to trim.
-    sweep: Option<Sweep>,
-    snapshot: Arc<Snapshot>,
-    /// For the few records whose key is too long for a head.
+    step: Step,
+    /// To hash, and for the few records whose key is too long for a head.
     view: View,
     floor: i64,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Hash about so many bytes.
+    Hash(Box<Hashing>, usize),
+    Sweep(Box<Sweep>, Arc<Snapshot>),
+    /// Only the index is left to trim.
+    Trim,
 }
 
 /// A step of compaction that has been run; goes to [`Store::swept`].
 #[derive(Debug)]
 pub struct SweepDone {
-    swept: Option<Swept>,
+    done: Done,
     floor: i64,
+}
+
+#[derive(Debug)]
+enum Done {
+    /// True if the hash is complete.
+    Hash(Box<Hashing>, bool),
+    Sweep(Swept),
+    Trim,
 }
 
 impl SweepDone {
     /// Records that this step removes.
     #[must_use]
     pub fn removed(&self) -> u64 {
-        self.swept.as_ref().map_or(0, Swept::removed)
+        match &self.done {
+            Done::Sweep(swept) => swept.removed(),
+            Done::Hash(..) | Done::Trim => 0,
+        }
     }
 }
 
 impl SweepJob {
-    /// Reads a run of leaves and rewrites what compaction keeps of it.
+    /// Reads a run of leaves, and hashes it or rewrites what compaction keeps of it.
     ///
     /// # Errors
     /// [`Fatal`] if the tree cannot be read: the store must not be used any more.
     pub fn run(self) -> Result<SweepDone, Fatal> {
-        let Self { sweep, snapshot, view, floor } = self;
-        let Some(sweep) = sweep else { return Ok(SweepDone { swept: None, floor }) };
-        let mut failed = None;
-        let swept =
-            sweep.run(&mut |key, head| match keeps(&snapshot, &view, floor, key, head) {
-                Ok(keep) => keep,
-                Err(fatal) => {
-                    failed.get_or_insert(fatal);
-                    true
-                }
-            })?;
-        match failed {
-            Some(fatal) => Err(fatal),
-            None => Ok(SweepDone { swept: Some(swept), floor }),
-        }
+        let Self { step, view, floor } = self;
+        let done = match step {
+            Step::Trim => Done::Trim,
+            Step::Hash(mut hashing, max_bytes) => {
+                let is_complete = hashing.step(&view.pin(), max_bytes)?;
+                Done::Hash(hashing, is_complete)
+            }
+            Step::Sweep(sweep, snapshot) => Done::Sweep(rewrite(*sweep, &snapshot, &view, floor)?),
+        };
+        Ok(SweepDone { done, floor })
     }
+}
+
+fn rewrite(sweep: Sweep, snapshot: &Snapshot, view: &View, floor: i64) -> Result<Swept, Fatal> {
+    let mut failed = None;
+    let swept = sweep.run(&mut |key, head| match keeps(snapshot, view, floor, key, head) {
+        Ok(keep) => keep,
+        Err(fatal) => {
+            failed.get_or_insert(fatal);
+            true
+        }
+    })?;
+    failed.map_or(Ok(swept), Err)
 }
 
 /// Rule 7.5: everything above the floor, and of each key the newest up to it.
@@ -161,7 +226,7 @@ impl Store {
             let row = revision.to_le_bytes();
             let put = store.tree.put_from_reserve(META, SCHEDULED_ROW, &row);
             put.map_err(Fatal::before_change)?;
-            store.compaction.begin(revision);
+            store.compaction.begin(&store.keys, revision);
             store.is_changed = true;
             Ok(Ok(Revision(store.revision)))
         })
@@ -190,14 +255,19 @@ impl Store {
         if self.is_poisoned || self.compaction.is_out || !is_due || is_held {
             return None;
         }
-        let sweep = self.plan(floor);
-        if sweep.is_none() {
+        let step = if let Some(hashing) = self.compaction.hashing.take() {
+            self.compaction.is_hash_begun = true;
+            Step::Hash(Box::new(hashing), self.options.sweep_bytes)
+        } else if let Some(sweep) = self.plan(floor) {
+            Step::Sweep(Box::new(sweep), self.view.snapshot())
+        } else {
             // What is left up to the floor lies in the leaf that is still being filled, if
             // anywhere; the next compaction will come to it.
             self.compaction.tree_at = None;
-        }
+            Step::Trim
+        };
         self.compaction.is_out = true;
-        Some(SweepJob { sweep, snapshot: self.view.snapshot(), view: self.view.clone(), floor })
+        Some(SweepJob { step, view: self.view.clone(), floor })
     }
 
     fn plan(&mut self, floor: i64) -> Option<Sweep> {
@@ -213,14 +283,21 @@ impl Store {
         self.writing(|store| {
             store.compaction.is_out = false;
             let is_current = done.floor == store.compaction.scheduled;
-            if let Some(swept) = done.swept {
-                let next = swept.next();
-                match store.tree.adopt(swept) {
-                    Ok(()) if is_current => store.compaction.tree_at = next,
-                    // The leaves are not those that were planned any more: they are planned again.
-                    Ok(()) | Err(revd_btree::Error::StaleSweep { .. }) => {}
-                    Err(error) => return Err(error.into()),
+            match done.done {
+                Done::Hash(hashing, is_complete) => {
+                    store.compaction.take_hash(*hashing, is_complete, is_current);
+                    return Ok(());
                 }
+                Done::Sweep(swept) => {
+                    let next = swept.next();
+                    match store.tree.adopt(swept) {
+                        Ok(()) if is_current => store.compaction.tree_at = next,
+                        // The leaves are not those that were planned: they are planned again.
+                        Ok(()) | Err(revd_btree::Error::StaleSweep { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Done::Trim => {}
             }
             if is_current {
                 store.trim();
@@ -265,7 +342,13 @@ impl Store {
             let finished = self.compaction.scheduled;
             let row = finished.to_le_bytes();
             match self.tree.put_from_reserve(META, FINISHED_ROW, &row) {
-                Ok(()) => self.compaction.finished = finished,
+                Ok(()) => {
+                    self.compaction.finished = finished;
+                    if let Some(hashed) = self.compaction.hashed.take() {
+                        remember(&mut self.hashes, hashed);
+                        self.is_changed = true;
+                    }
+                }
                 // The next step, which has nothing else to do, tries again.
                 Err(revd_btree::Error::Full { .. }) => {}
                 Err(error) => return Err(error.into()),

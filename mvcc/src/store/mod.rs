@@ -42,7 +42,7 @@ use crate::key_value::Revision;
 use crate::leases::{Leases, Numbers};
 use crate::record::Records;
 use crate::snapshot::Floors;
-use crate::view::{Reading, Snapshot, View};
+use crate::view::{Hashed, Reading, Snapshot, View};
 use crate::watch::Hub;
 use compact::Compaction;
 
@@ -59,6 +59,8 @@ pub struct Store {
     /// Something besides `pending` is not published yet.
     is_changed: bool,
     compaction: Compaction,
+    /// Of the newest finished compactions, ascending.
+    hashes: Arc<[Hashed]>,
     /// What exports hold against sweeps.
     floors: Arc<Floors>,
     view: View,
@@ -156,6 +158,7 @@ impl Store {
             leases: self.leases.clone(),
             revision: self.revision,
             compacted: self.compaction.scheduled,
+            hashes: Arc::clone(&self.hashes),
         };
         self.view.publish(snapshot, || self.tree.publish());
         self.compaction.published = self.compaction.scheduled;

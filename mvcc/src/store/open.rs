@@ -78,7 +78,8 @@ impl Store {
         let last = tree.last_key().map_or(0, |key| key.main as i64);
         let revision = last.max(1).max(scheduled).max(finished);
         let recent = Recent::since(revision);
-        let snapshot = Snapshot { keys, recent, leases, revision, compacted: scheduled };
+        let hashes = Arc::default();
+        let snapshot = Snapshot { keys, recent, leases, revision, compacted: scheduled, hashes };
         let compaction = Compaction::resume(scheduled, finished);
         let store = Self::assemble(tree, snapshot, numbers, compaction, options);
         Ok((store, Opened { fell_back: opened.fell_back, records }))
@@ -102,6 +103,7 @@ impl Store {
             pending: Vec::new(),
             is_changed: false,
             compaction,
+            hashes: snapshot.hashes,
             floors: Arc::default(),
             hub: Hub::new(view.clone()),
             view,

@@ -21,6 +21,7 @@ use revd_btree::{Pin, Reader};
 
 pub(crate) use compare::holds;
 pub use hash::Hashed;
+pub(crate) use hash::{Hashing, remember};
 pub(crate) use range::Reading;
 pub(crate) use txn::{Branch, branch, check_ranges, revision_of};
 
@@ -43,6 +44,8 @@ pub(crate) struct Snapshot {
     pub(crate) revision: i64,
     /// The compaction floor; -1 if nothing was ever compacted.
     pub(crate) compacted: i64,
+    /// Of the newest finished compactions, ascending (rule 7.19).
+    pub(crate) hashes: Arc<[Hashed]>,
 }
 
 /// What readers find: a state of the index, and the tree with the state that belongs to it.

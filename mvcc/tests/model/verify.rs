@@ -78,10 +78,23 @@ fn read_at(store: &Store, model: &Model, at: i64) -> Result<(), ReadError> {
 }
 
 /// What `HashKV` must be at a revision above the floor (rules 1.10, 7.15, 7.16).
-pub(crate) fn hash(model: &Model, mark: &Mark, revision: i64) -> u32 {
+pub(crate) fn hash(model: &Model, floor: i64, revision: i64) -> u32 {
     let (key, range_end) = everything();
     let is_any_live = !model.state(&Interval::new(&key, &range_end), revision).is_empty();
-    let visible = if is_any_live { revision } else { mark.floor };
+    hash_of(model, floor, revision, if is_any_live { revision } else { floor })
+}
+
+/// What a compaction to this revision remembers (rule 7.19): a tombstone of this very revision is
+/// something that is kept, too.
+pub(crate) fn hash_of_compaction(model: &Model, floor: i64, revision: i64) -> u32 {
+    let (key, range_end) = everything();
+    let is_any_live = !model.state(&Interval::new(&key, &range_end), revision).is_empty();
+    let is_any_left = is_any_live || model.written.iter().any(|written| written.main == revision);
+    hash_of(model, floor, revision, if is_any_left { revision } else { floor })
+}
+
+/// Up to the floor only what is visible at that revision counts.
+fn hash_of(model: &Model, floor: i64, revision: i64, visible: i64) -> u32 {
     let mut crc = crc32c::crc32c(b"key");
     let (mut main, mut sub) = (0, 0u64);
     for written in model.written.iter().take_while(|written| written.main <= revision) {
@@ -91,7 +104,7 @@ pub(crate) fn hash(model: &Model, mark: &Mark, revision: i64) -> u32 {
             let newest = model.newest(&written.key, visible);
             newest.is_some_and(|newest| std::ptr::eq(newest, written))
         };
-        if main <= mark.floor && (written.kv.is_none() || !is_newest()) {
+        if main <= floor && (written.kv.is_none() || !is_newest()) {
             continue;
         }
         let mut covered = main.to_be_bytes().to_vec();

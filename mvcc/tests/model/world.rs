@@ -48,6 +48,8 @@ pub(crate) struct World {
     durable: (u64, Mark),
     in_flight: Option<InFlight>,
     notes: u64,
+    /// The floor before each compaction of this process.
+    floors: BTreeMap<i64, i64>,
     /// A job that has been taken and not been handed back yet.
     sweep: Option<SweepJob>,
     streams: Vec<Watching>,
@@ -71,6 +73,7 @@ impl World {
             model,
             in_flight: None,
             notes: 0,
+            floors: BTreeMap::new(),
             sweep: None,
             streams: Vec::new(),
             counts: BTreeMap::new(),
@@ -229,6 +232,10 @@ impl World {
     }
 
     fn compact(&mut self) -> &'static str {
+        // Left to chance alone, nearly every compaction overtakes the one before.
+        if self.random.one_in(2) {
+            while self.sweep() != "nothing to sweep" {}
+        }
         let now = &mut self.model.now;
         let revision = self.random.revision(now.revision);
         let expected = if revision <= now.floor {
@@ -236,6 +243,9 @@ impl World {
         } else if revision > now.revision {
             Err(Rejected::FutureRevision)
         } else {
+            if revision > 0 {
+                self.floors.insert(revision, now.floor);
+            }
             now.floor = revision;
             Ok(now.revision)
         };
@@ -276,14 +286,45 @@ impl World {
     }
 
     fn hash(&mut self) -> &'static str {
+        if self.random.one_in(3) {
+            return self.remembered_hash();
+        }
         let published = self.published.clone();
         let revision = self.random.revision(published.revision).min(published.revision);
         if revision <= published.floor || revision < 1 {
             return "nothing to hash";
         }
         let done = self.store().view().hash_kv(revision).unwrap();
-        assert_eq!(done.hash, verify::hash(&self.model, &published, revision), "at {revision}");
+        assert_eq!(done.compact_revision, published.floor, "no compaction was at {revision}");
+        let expected = verify::hash(&self.model, published.floor, revision);
+        assert_eq!(done.hash, expected, "at {revision}");
         "hash"
+    }
+
+    /// The hash of a compaction, if it is remembered.
+    fn remembered_hash(&mut self) -> &'static str {
+        let back = self.random.below(12) as usize;
+        let Some((&revision, &floor)) = self.floors.iter().rev().nth(back) else {
+            return "nothing to hash";
+        };
+        match self.store().view().hash_kv(revision) {
+            Ok(found) if found.compact_revision == floor => {
+                let expected = verify::hash_of_compaction(&self.model, floor, revision);
+                assert_eq!(found.hash, expected, "at {revision}, floor {floor} before");
+                "hash remembered"
+            }
+            Ok(found) => {
+                assert_eq!(found.compact_revision, self.published.floor, "at {revision}");
+                "hash at the floor"
+            }
+            Err(error) => {
+                let is_ahead = revision > self.published.revision;
+                let expected =
+                    if is_ahead { Rejected::FutureRevision } else { Rejected::Compacted };
+                assert_eq!(refusal(error), expected, "at {revision}");
+                "hash forgotten"
+            }
+        }
     }
 
     pub(crate) fn publish(&mut self) -> &'static str {
@@ -362,6 +403,7 @@ impl World {
     fn come_back(&mut self, in_flight: Option<(u64, Mark)>, is_power_lost: bool) {
         (self.sweep, self.store) = (None, None);
         self.streams.clear();
+        self.floors.clear();
         if is_power_lost {
             self.disk.crash(self.random.below(1 << 30));
         } else {
