@@ -54,6 +54,7 @@ mod encode;
 mod events;
 mod index;
 mod leases;
+mod lock;
 mod record;
 
 // The writer, the readers, the watchers, and the way to another replica.
@@ -62,6 +63,9 @@ mod snapshot;
 mod store;
 mod view;
 mod watch;
+
+#[cfg(test)]
+mod interleavings;
 
 pub use answer::{Deleted, OpDone, PutDone, Ranged, TxnDone};
 pub use encode::{encode_event, encode_key_value, encode_range_element, event_len, key_value_len};

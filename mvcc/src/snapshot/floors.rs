@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use revd_btree::Pin;
+
+use crate::lock::Mutex;
 
 /// Exports at once.
 pub(crate) const EXPORTS_MAX: usize = 16;

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 use revd_btree::{Pin, Reader};
 
 pub(crate) use compare::holds;
@@ -30,6 +29,7 @@ use crate::error::{Fatal, ReadError, Rejected};
 use crate::index::{Entry, Map, Recent};
 use crate::key_value::{LeaseId, Revision};
 use crate::leases::{Lease, Leases};
+use crate::lock::RwLock;
 use crate::record::Records;
 use crate::request::{Range, Txn};
 

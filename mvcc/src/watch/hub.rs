@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use super::event::{Event, Published};
 use super::history::History;
@@ -15,6 +15,7 @@ use super::request::WatchOptions;
 use super::roster::{Filter, Ticket};
 use super::stream::WatchStream;
 use crate::events::{Batch, Change};
+use crate::lock::Mutex;
 use crate::view::View;
 
 /// Hands what the store publishes to whoever watches it.

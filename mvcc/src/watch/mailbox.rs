@@ -29,11 +29,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 
 use super::event::Published;
 use super::request::{WatchOptions, WatchResponse};
 use super::roster::{Roster, Ticket};
+use crate::lock::Mutex;
 
 /// A watcher's interest in one event of a [`Published`].
 #[derive(Debug, Clone, Copy)]

@@ -6,8 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use parking_lot::Mutex;
-
 use super::catch_up::{CHUNK_WATCHERS, Chunk, Laggard, read_chunk};
 use super::history::{History, Scanned};
 use super::hub::{Core, Hub, wake};
@@ -16,6 +14,7 @@ use super::mailbox::{Delivery, Mailbox, Taken};
 use super::request::{Watch, WatchOptions, WatchResponse};
 use super::roster::{Filter, Freed, Ticket, Watcher};
 use crate::error::Fatal;
+use crate::lock::Mutex;
 
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
