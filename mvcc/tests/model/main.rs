@@ -1,4 +1,4 @@
-//! Random requests, watches, compactions, checkpoints and losses of power, in any interleaving: the
+//! Random requests, watches, compactions, checkpoints, scrubs, snapshots and losses of power: the
 //! store always answers like a list of all versions ever written.
 //!
 //! A run has a fixed set of seeds and takes over a million steps. `SEED=n cargo test -p revd-mvcc
@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod copying;
 mod model;
 mod random;
 mod verify;
@@ -29,7 +30,7 @@ const LANES: usize = 2;
 
 /// The least that a whole run must have done of each kind: about two thirds of what it does, so
 /// that a change of the chances cannot quietly take a kind out of the test.
-const MINIMA: [(&str, u64); 35] = [
+const MINIMA: [(&str, u64); 39] = [
     ("put", 120_000),
     ("put refused", 40_000),
     ("delete", 20_000),
@@ -41,7 +42,7 @@ const MINIMA: [(&str, u64); 35] = [
     ("range of the past", 25_000),
     ("range refused", 25_000),
     ("hash", 1_200),
-    ("hash remembered", 140),
+    ("hash remembered", 120),
     ("grant", 3_000),
     ("revoke", 3_000),
     ("remaining time", 3_000),
@@ -49,8 +50,12 @@ const MINIMA: [(&str, u64); 35] = [
     ("row deleted", 4_000),
     ("compact", 5_000),
     ("compact refused", 5_000),
-    ("sweep", 14_000),
-    ("swept", 14_000),
+    ("sweep", 10_000),
+    ("swept", 8_500),
+    ("scrubbed", 380),
+    ("scrubbed to the end", 2_700),
+    ("snapshot resumed", 120),
+    ("snapshot installed", 500),
     ("checkpoint", 13_000),
     ("publish", 40_000),
     ("crash", 200),
@@ -61,7 +66,7 @@ const MINIMA: [(&str, u64); 35] = [
     ("stream dropped", 3_000),
     ("created", 10_000),
     ("events", 30_000),
-    ("fragment", 1_600),
+    ("fragment", 1_200),
     ("progress", 250),
     ("progress of all", 1_400),
     ("compacted", 2_500),

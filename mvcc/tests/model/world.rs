@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use revd_disk::Sim;
 use revd_mvcc::{
-    Checkpoint, LeaseId, OpDone, Options, Ranged, ReadError, Rejected, Store, SweepJob, TxnDone,
-    View,
+    Checkpoint, LeaseId, OpDone, Options, Ranged, ReadError, Rejected, ScrubAt, ScrubJob, Store,
+    SweepJob, TxnDone, View,
 };
 
+use crate::copying::Copying;
 use crate::model::{Did, Found, Granted, Mark, Model};
 use crate::random::{ROWS, Random, TABLES, row};
 use crate::verify;
@@ -52,6 +53,11 @@ pub(crate) struct World {
     floors: BTreeMap<i64, i64>,
     /// A job that has been taken and not been handed back yet.
     sweep: Option<SweepJob>,
+    /// As the sweep.
+    scrub: Option<ScrubJob>,
+    scrub_at: ScrubAt,
+    /// A snapshot on its way into another store.
+    copying: Option<Copying>,
     streams: Vec<Watching>,
     /// How often each kind of step was taken, and each kind of response received.
     pub(crate) counts: Counts,
@@ -75,6 +81,9 @@ impl World {
             notes: 0,
             floors: BTreeMap::new(),
             sweep: None,
+            scrub: None,
+            scrub_at: ScrubAt::default(),
+            copying: None,
             streams: Vec::new(),
             counts: BTreeMap::new(),
         }
@@ -97,7 +106,9 @@ impl World {
             154 if self.random.one_in(8) => self.crash(),
             155 if self.random.one_in(8) => self.reopen(),
             154..=157 => self.record(),
-            158..=186 => self.watch(),
+            158..=181 => self.watch(),
+            182..=183 => self.scrub(),
+            184..=186 => self.snapshot(),
             187 => self.hash(),
             _ => self.publish(),
         };
@@ -263,6 +274,44 @@ impl World {
         if self.sweep.is_some() { "sweep" } else { "nothing to sweep" }
     }
 
+    /// Takes a step of a scrub, or runs the one that was taken. Nothing is damaged.
+    fn scrub(&mut self) -> &'static str {
+        let Some(job) = self.scrub.take() else {
+            let max_bytes = self.random.below(100_000);
+            self.scrub = Some(ScrubJob::new(self.store().view(), self.scrub_at, max_bytes));
+            return "scrub";
+        };
+        let next = job.run().unwrap().next;
+        self.scrub_at = next.unwrap_or_default();
+        if next.is_some() { "scrubbed" } else { "scrubbed to the end" }
+    }
+
+    /// Begins a snapshot, or takes the one that is on its way some chunks further.
+    fn snapshot(&mut self) -> &'static str {
+        let Some(mut copying) = self.copying.take() else {
+            if !self.random.one_in(6) {
+                return "no snapshot";
+            }
+            self.publish();
+            let (disk, mark) = (self.disk.clone(), self.model.now.clone());
+            self.copying = Some(Copying::begin(self.store.as_mut().unwrap(), disk, mark));
+            return "snapshot";
+        };
+        if self.random.one_in(8) {
+            self.copying = copying.break_off();
+            return if self.copying.is_some() { "snapshot resumed" } else { "snapshot given up" };
+        }
+        let chunks = 1 + self.random.below(3);
+        if (0..chunks).all(|_| copying.take(self.random.below(20_000) as usize)) {
+            self.copying = Some(copying);
+            return "snapshot chunks";
+        }
+        let newest = self.published.revision;
+        let some: Vec<i64> = (0..5).map(|_| self.random.revision(newest)).collect();
+        copying.compare(&self.model, some);
+        "snapshot installed"
+    }
+
     fn watch(&mut self) -> &'static str {
         if self.streams.len() < STREAMS {
             let hub = self.store().hub();
@@ -401,7 +450,7 @@ impl World {
     /// Opens what a loss of power, or the end of the process, has left: the last checkpoint that
     /// was acknowledged, or the one that was being written.
     fn come_back(&mut self, in_flight: Option<(u64, Mark)>, is_power_lost: bool) {
-        (self.sweep, self.store) = (None, None);
+        (self.sweep, self.scrub, self.copying, self.store) = (None, None, None, None);
         self.streams.clear();
         self.floors.clear();
         if is_power_lost {
