@@ -8,16 +8,20 @@
 #![expect(unsafe_code, reason = "slices of mapped files and signal handlers need it")]
 
 mod bus;
+#[cfg(miri)]
+mod heap;
 mod registry;
 
 use std::fmt;
 use std::fs;
 use std::io;
+#[cfg(not(miri))]
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
+#[cfg(not(miri))]
 use rustix::fs::{MemfdFlags, memfd_create};
 
 pub use bus::report_bus_errors;
@@ -36,7 +40,32 @@ pub struct Mapping {
 struct Mapped {
     /// Dropped before the memory is, as a field that comes earlier.
     _entry: Option<Entry>,
-    raw: MmapRaw,
+    raw: Raw,
+}
+
+/// Where the bytes are.
+enum Raw {
+    Map(MmapRaw),
+    #[cfg(miri)]
+    Heap(heap::Heap),
+}
+
+impl Raw {
+    fn as_ptr(&self) -> *const u8 {
+        match self {
+            Raw::Map(map) => map.as_ptr(),
+            #[cfg(miri)]
+            Raw::Heap(heap) => heap.as_ptr(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Raw::Map(map) => map.len(),
+            #[cfg(miri)]
+            Raw::Heap(heap) => heap.len(),
+        }
+    }
 }
 
 impl Mapping {
@@ -44,7 +73,7 @@ impl Mapping {
     pub(crate) fn of_file(file: &fs::File, len: u64, path: &Path) -> io::Result<Mapping> {
         let raw = map(file, len)?;
         let entry = Entry::enter(raw.as_ptr() as usize, raw.len(), path);
-        Ok(Mapping { memory: Arc::new(Mapped { _entry: entry, raw }) })
+        Ok(Mapping { memory: Arc::new(Mapped { _entry: entry, raw: Raw::Map(raw) }) })
     }
 
     /// The number of bytes of address space.
@@ -97,19 +126,22 @@ impl fmt::Debug for Mapping {
 }
 
 /// The memory behind the mappings of one simulated file: a file without a name, so that it has a
-/// stable address, takes room only where it is written, and is written without `unsafe`.
+/// stable address, takes room only where it is written, and is written without `unsafe`. Miri, which
+/// knows no such files, gets memory of the heap.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    #[cfg(not(miri))]
     file: fs::File,
     mapping: Mapping,
 }
 
 impl Memory {
     /// Reserves `len` bytes of address space, all zero.
+    #[cfg(not(miri))]
     pub(crate) fn reserve(len: u64) -> io::Result<Memory> {
         let file = fs::File::from(memfd_create("revd-disk-sim", MemfdFlags::CLOEXEC)?);
         file.set_len(len)?;
-        let memory = Arc::new(Mapped { _entry: None, raw: map(&file, len)? });
+        let memory = Arc::new(Mapped { _entry: None, raw: Raw::Map(map(&file, len)?) });
         Ok(Memory { file, mapping: Mapping { memory } })
     }
 
@@ -127,7 +159,12 @@ impl Memory {
     /// shorter than its file.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let room = usize::try_from(self.mapping.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        self.file.write_all_at(&bytes[..room.min(bytes.len())], offset)
+        self.write_within(offset, &bytes[..room.min(bytes.len())])
+    }
+
+    #[cfg(not(miri))]
+    fn write_within(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
     }
 }
 
