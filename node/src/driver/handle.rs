@@ -206,6 +206,22 @@ impl Shared {
     }
 }
 
+/// A proposal that is counted as waiting until this is dropped, be it answered or given up.
+struct Pending<'a>(&'a AtomicUsize);
+
+impl<'a> Pending<'a> {
+    fn count(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 /// A running member. Cheap to clone; the member runs until its `Driver` is stopped.
 #[derive(Clone)]
 pub struct Handle {
@@ -226,13 +242,13 @@ impl Handle {
             return Err(CallError::TooLarge);
         }
         let decoded = Decoded { request, author, command };
-        self.shared.pending.fetch_add(1, Relaxed);
+        let pending = Pending::count(&self.shared.pending);
         let call = self.call(|slot| Request::Propose(Proposal { entry, decoded, slot }));
         let result = match call.await {
             Err(CallError::Timeout) if self.status().leader == 0 => Err(CallError::NoLeaderInTime),
             result => result,
         };
-        self.shared.pending.fetch_sub(1, Relaxed);
+        drop(pending);
         if !matches!(result, Ok(_) | Err(CallError::Rejected(_))) {
             self.shared.meters.proposals_failed.add(1);
         }
