@@ -19,6 +19,8 @@ mod history;
 mod network;
 mod support;
 
+use std::time::{Duration, Instant};
+
 use clients::Clients;
 use cluster::Cluster;
 use disk::SmallDisk;
@@ -193,18 +195,21 @@ async fn a_member_whose_disk_is_filled_by_others() {
     for leads in [false, true] {
         cluster.let_lead(usize::from(!leads)).await;
         disk.fill();
-        // Either it raises the alarm, which stops growth everywhere, or it has room for what comes.
-        let before = clients.acknowledged();
-        while !cluster.has_space_alarm().await && clients.acknowledged() - before < 20 * SOME {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        // What does not fit raises the alarm, and from then on nothing grows anywhere.
+        let written = clients.write_until_refused(&cluster).await;
+        let start = Instant::now();
+        while !cluster.has_space_alarm().await {
+            assert!(start.elapsed() < cluster::PATIENCE, "no alarm; {}", cluster.logs());
         }
-        let alarm = if cluster.has_space_alarm().await { "alarm" } else { "no alarm" };
-        println!("full disk (leads: {leads}): {alarm}");
+        let role = if leads { "the leader" } else { "a follower" };
+        println!("full disk of {role}: refused after {written} large values, and alarm");
         disk.empty();
-        while cluster.has_space_alarm().await {
+        let (start, before) = (Instant::now(), clients.acknowledged());
+        while clients.acknowledged() < before + SOME {
             cluster.clear_space_alarm().await;
+            assert!(start.elapsed() < cluster::PATIENCE, "no growth; {}", cluster.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        clients.progress(SOME, &cluster).await;
     }
     clients.check(&cluster, "3 members, one with a full disk").await;
 }

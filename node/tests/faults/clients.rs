@@ -18,6 +18,7 @@ use revd_api::etcdserverpb::{
 };
 use revd_api::mvccpb::Event as Changed;
 use tokio::task::JoinHandle;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::cluster::{Cluster, PATIENCE};
@@ -90,6 +91,24 @@ impl Clients {
                 cluster.logs()
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Puts large values through the first member until that is refused for want of room; how many
+    /// there were.
+    pub async fn write_until_refused(&self, cluster: &Cluster) -> u64 {
+        let mut kv = KvClient::new(cluster.channel(0));
+        let (start, mut written) = (Instant::now(), 0);
+        loop {
+            let value = vec![b'v'; 300_000].into();
+            let put = PutRequest { key: "large".into(), value, ..PutRequest::default() };
+            match kv.put(put).await {
+                Ok(_) => written += 1,
+                Err(status) if status.code() == Code::ResourceExhausted => return written,
+                Err(status) => {
+                    assert!(start.elapsed() < PATIENCE, "{status}; {}", cluster.logs());
+                }
+            }
         }
     }
 
