@@ -11,8 +11,6 @@
 mod clients;
 #[path = "faults/cluster.rs"]
 mod cluster;
-#[path = "faults/disk.rs"]
-mod disk;
 #[path = "faults/history.rs"]
 mod history;
 #[path = "faults/network.rs"]
@@ -23,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use clients::Clients;
 use cluster::Cluster;
-use disk::SmallDisk;
 use network::Network;
+use support::disk::SmallDisk;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Writes under a fault, and after it, by which a test sees that the cluster goes on.

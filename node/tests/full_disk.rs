@@ -7,47 +7,18 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use revd_api::etcdserverpb as pb;
 use revd_api::etcdserverpb::kv_client::KvClient;
 use revd_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use support::disk::SmallDisk;
 use support::{Server, scratch};
 use tonic::Code;
 use tonic::transport::Channel;
 
 /// How long room may take to come back.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A file system in a file; gone when it is dropped.
-struct SmallDisk {
-    mount: PathBuf,
-}
-
-impl SmallDisk {
-    /// `None`, with a message, where nothing may be mounted.
-    fn new(dir: &Path, megabytes: u64) -> Option<Self> {
-        let (image, mount) = (dir.join("image"), dir.join("mount"));
-        std::fs::create_dir(&mount).unwrap();
-        std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
-        let run = |command: &mut Command| command.output().is_ok_and(|done| done.status.success());
-        let is_mounted = run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))
-            && run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mount));
-        if !is_mounted {
-            println!("SKIPPED: a small file system cannot be made and mounted here (not root?)");
-            return None;
-        }
-        Some(Self { mount })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.mount).status();
-    }
-}
 
 async fn put(kv: &mut KvClient<Channel>, key: String, len: usize) -> Result<(), tonic::Status> {
     let value = vec![b'v'; len].into();
@@ -68,7 +39,7 @@ fn everything() -> pb::DeleteRangeRequest {
 async fn a_full_disk_refuses_growth_and_nothing_else() {
     let dir = scratch();
     let Some(disk) = SmallDisk::new(dir.path(), 300) else { return };
-    let mut server = Server::start(&disk.mount);
+    let mut server = Server::start(disk.path());
     let channel = server.connect().await;
     let mut kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
 
@@ -97,7 +68,7 @@ async fn a_full_disk_refuses_growth_and_nothing_else() {
     };
     assert_eq!(kv.range(count.clone()).await.unwrap().into_inner().count, written);
     server.kill();
-    let mut server = Server::start(&disk.mount);
+    let mut server = Server::start(disk.path());
     let channel = server.connect().await;
     let mut kv = KvClient::new(channel.clone());
     assert_eq!(kv.range(count.clone()).await.unwrap().into_inner().count, written);
