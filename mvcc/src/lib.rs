@@ -47,6 +47,7 @@ mod interval;
 mod key_value;
 mod options;
 mod overlap;
+mod planted;
 mod request;
 
 // How keys and their versions are held.
@@ -74,6 +75,8 @@ pub use interval::Interval;
 pub use key_value::{KeyValue, KeyValueRef, LeaseId, Revision};
 pub use leases::{LEASE_TTL_MAX, Lease};
 pub use options::Options;
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Bug, with_bug};
 pub use request::{Compare, DeleteRange, Op, Operand, Put, Range, SortOrder, SortTarget, Txn};
 pub use revd_btree::{Growth, Key, ScrubAt, Scrubbed, Table};
 pub use scrub::ScrubJob;

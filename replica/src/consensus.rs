@@ -24,6 +24,7 @@ use crate::error::Fatal;
 use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob};
 use crate::log_store::LogStore;
 use crate::machine::Reconfigured;
+use crate::planted::{Bug, planted};
 use crate::snapshot::Outgoing;
 
 /// How the log is kept.
@@ -79,12 +80,14 @@ impl Committed {
     pub fn decode(&mut self) -> Result<Decoded, EntryError> {
         match self.decoded.take() {
             Some(kept) => {
-                debug_assert_eq!(
-                    entry::decode(&self.data).map(|d| d.command).as_ref(),
-                    Ok(&kept.command),
-                    "the command kept for {:?} is not the one in the log",
-                    self.position
-                );
+                if !planted(Bug::KeepAcrossTerms) {
+                    debug_assert_eq!(
+                        entry::decode(&self.data).map(|d| d.command).as_ref(),
+                        Ok(&kept.command),
+                        "the command kept for {:?} is not the one in the log",
+                        self.position
+                    );
+                }
                 Ok(kept)
             }
             None => entry::decode(&self.data),
@@ -177,11 +180,19 @@ impl Consensus {
                 let change = change.change();
                 return self.raft.step(Input::ProposeConfiguration { change, data: entry });
             }
+            Command::LeaseExpire { .. } if planted(Bug::ExpireDeposed) && !leads => {
+                return self.raft.step(Input::Propose(entry));
+            }
             Command::LeaseExpire { .. } | Command::LeaseCheckpoint { .. } => {
                 self.raft.propose(entry)?
             }
             _ if leads => self.raft.propose(entry)?,
-            _ => return self.raft.step(Input::Propose(entry)),
+            _ => {
+                if planted(Bug::ProposeTwice) {
+                    self.raft.step(Input::Propose(entry.clone()))?;
+                }
+                return self.raft.step(Input::Propose(entry));
+            }
         };
         if !self.retention.decode_again {
             // What an earlier leadership has left at this place, another leader has cut off.
@@ -381,6 +392,12 @@ impl Consensus {
         self.raft.peers()
     }
 
+    /// Plants a bug in the core of consensus.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: revd_raft::Bug) {
+        self.raft.plant(bug);
+    }
+
     /// The log.
     pub fn log(&self) -> &Arc<LogStore> {
         &self.log
@@ -400,7 +417,7 @@ impl Consensus {
                 break;
             }
             let (at, kept) = self.proposed.pop_front().expect("it has a front");
-            if at == position {
+            if at == position || (at.index == position.index && planted(Bug::KeepAcrossTerms)) {
                 decoded = Some(kept);
             }
         }

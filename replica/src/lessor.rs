@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use revd_mvcc::Lease;
 
+use crate::planted::{Bug, planted};
+
 /// Nanoseconds on the monotonic clock of whoever drives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now(pub u64);
@@ -191,7 +193,10 @@ impl Lessor {
         let mut timers = Vec::with_capacity(order.len());
         for (at, id) in order {
             let countdown = self.leases.get_mut(&id).expect("it was listed from there");
-            countdown.at = at;
+            if countdown.at == Now(0) || !planted(Bug::CountFromGrant) {
+                countdown.at = at;
+            }
+            let at = countdown.at;
             let checkpoint = countdown.next_checkpoint(self.options.checkpoint_interval, now);
             let timer = checkpoint.unwrap_or(at);
             countdown.timer = Some(timer);
@@ -202,6 +207,9 @@ impl Lessor {
 
     /// This member does not lead any more: no clock runs.
     pub fn follow(&mut self) {
+        if planted(Bug::ExpireDeposed) || planted(Bug::RenewDeposed) {
+            return;
+        }
         self.leading = None;
         self.timers = BTreeSet::new();
         self.expiring.clear();
@@ -255,7 +263,8 @@ impl Lessor {
         if countdown.at <= now {
             return Renewal::Expired;
         }
-        if countdown.lease.remaining > 0 || self.checkpointing.contains(&id) {
+        let is_checkpointed = countdown.lease.remaining > 0 || self.checkpointing.contains(&id);
+        if is_checkpointed && !planted(Bug::RenewBehindCheckpoint) {
             return Renewal::Checkpointed { term };
         }
         let ttl = countdown.lease.ttl;
@@ -342,6 +351,9 @@ impl Lessor {
     }
 
     fn is_confirmed(&mut self, now: Now) -> bool {
+        if planted(Bug::RenewDeposed) {
+            return true;
+        }
         if now.0.saturating_sub(self.last_seen.0) > self.options.longest_gap {
             self.confirmed = false;
         }

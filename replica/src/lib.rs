@@ -42,6 +42,7 @@ pub mod log_store;
 pub mod machine;
 pub mod members;
 pub mod note;
+mod planted;
 pub mod recover;
 pub mod snapshot;
 pub mod space_alarm;
@@ -62,6 +63,8 @@ pub use log_store::LogStore;
 pub use machine::{Application, Applications, LeaseChange, Machine, Reconfigured};
 pub use members::{Member, Members};
 pub use note::Note;
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Bug, with_bug};
 pub use recover::{Opened, Report, Settings};
 pub use snapshot::{Incoming, Installation, Installed, Outgoing, ReceiveError, Received, TreeFile};
 pub use space_alarm::{SpaceAlarm, Verdict};

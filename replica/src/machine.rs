@@ -30,6 +30,7 @@ use crate::job::{CheckpointJob, Job, TreeDone};
 use crate::log_store::LogStore;
 use crate::members::{ALARMS, Members};
 use crate::note::{Note, Origin};
+use crate::planted::{Bug, planted};
 use crate::snapshot::{InstallJob, Installation, Installed, Outgoing, Received, TreeFile};
 
 /// What became of a lease, for the [`crate::Lessor`].
@@ -134,7 +135,10 @@ impl Machine {
     /// The machine of an opened store.
     pub(crate) fn new(store: Store, note: Note, file: TreeFile) -> Result<Self, revd_mvcc::Fatal> {
         let members = Members::load(&store)?;
-        let alarms = load_alarms(&store)?;
+        let alarms = match planted(Bug::ForgetAlarms) {
+            true => BTreeSet::new(),
+            false => load_alarms(&store)?,
+        };
         Ok(Self {
             store,
             members,
@@ -305,7 +309,8 @@ impl Machine {
     /// stop.
     pub fn checkpoint(&mut self, durable: Index) -> Result<Option<Job>, Fatal> {
         let applied = self.applied.index;
-        if self.checkpointing || durable < applied || self.installing.is_some() {
+        let is_ahead = durable < applied && !planted(Bug::CheckpointAheadOfLog);
+        if self.checkpointing || is_ahead || self.installing.is_some() {
             return Ok(None);
         }
         // The log goes on behind an installed tree by now: it is as good as grown from it.
@@ -373,7 +378,10 @@ impl Machine {
 
     /// What the tree says of its place in the log.
     fn note(&self, origin: Origin) -> Note {
-        let (applied, configuration) = (self.applied, self.configuration.clone());
+        let (mut applied, configuration) = (self.applied, self.configuration.clone());
+        if planted(Bug::CheckpointBehind) {
+            applied.index = applied.index.previous();
+        }
         Note { origin, applied, hash_algorithm: 0, state_hash: 0, configuration }
     }
 
@@ -445,7 +453,9 @@ impl Machine {
             note.applied.index,
             self.applied.index
         );
-        self.members = Members::load(&store)?;
+        if !planted(Bug::InstallWithoutMembers) {
+            self.members = Members::load(&store)?;
+        }
         self.alarms = load_alarms(&store)?;
         let leases = store.leases().map(|(id, lease)| (id.0, lease)).collect();
         let retired = self.store.replace(store);

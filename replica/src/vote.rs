@@ -46,6 +46,7 @@ use revd_disk::{Access, BLOCK, Buffer, Disk, File, Open};
 use revd_raft::{HardState, NodeId, Term};
 
 use crate::error::OpenError;
+use crate::planted::{Bug, planted};
 
 /// Its name in the data directory.
 pub const FILE_NAME: &str = "vote";
@@ -161,7 +162,9 @@ impl VoteFile {
             state.term.0,
             self.state.term.0
         );
-        self.write(state, [1, 2])?;
+        if state.vote.is_none() || !planted(Bug::ForgetVote) {
+            self.write(state, [1, 2])?;
+        }
         self.state = state;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::Outcome;
 
 /// One step: what it is called, and the arguments for cargo.
-const STEPS: [(&str, &[&str]); 9] = [
+const STEPS: [(&str, &[&str]); 10] = [
     ("format", &["fmt", "--all", "--check"]),
     // With all targets, and so with the tests, the examples and the benches.
     ("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
@@ -22,6 +22,19 @@ const STEPS: [(&str, &[&str]); 9] = [
     (
         "planted bugs",
         &["test", "-p", "revd-raft", "--features", "planted-bugs", "--test", "simulation"],
+    ),
+    (
+        "planted bugs of members",
+        &[
+            "test",
+            "-p",
+            "revd-replica",
+            "--features",
+            "planted-bugs",
+            "--test",
+            "simulation",
+            "planted",
+        ],
     ),
 ];
 

@@ -35,6 +35,7 @@ use super::event::Published;
 use super::request::{WatchOptions, WatchResponse};
 use super::roster::{Roster, Ticket};
 use crate::lock::Mutex;
+use crate::planted::{Bug, planted};
 
 /// A watcher's interest in one event of a [`Published`].
 #[derive(Debug, Clone, Copy)]
@@ -218,7 +219,7 @@ impl State {
         let mut is_any = false;
         watchers.all(|watcher| {
             is_any = true;
-            watcher.has_seen(published)
+            watcher.has_seen(published) || planted(Bug::ProgressWhileBehind)
         }) && is_any
     }
 
@@ -252,7 +253,7 @@ impl State {
                     fragment: watcher.fragment,
                     picked: Picked::new(hits),
                 });
-            } else {
+            } else if !planted(Bug::DropWhenQueueIsFull) {
                 watcher.is_behind = true;
                 watcher.next = published.main;
                 self.queue.push_back(Item::Behind(ticket));

@@ -7,6 +7,7 @@ use crate::command::{Answer, Membership, Rejected};
 use crate::error::Fatal;
 use crate::machine::{Application, Machine};
 use crate::members::Member;
+use crate::planted::{Bug, planted};
 
 type Done = Result<Result<Answer, Rejected>, Fatal>;
 
@@ -47,7 +48,9 @@ pub(super) fn change(machine: &mut Machine, change: &Membership, result: &mut Ap
             machine.members.put(&mut machine.store, member)?;
         }
     }
-    machine.configuration = configuration;
+    if !matches!(change, Membership::Remove(_)) || !planted(Bug::CountRemoved) {
+        machine.configuration = configuration;
+    }
     result.facts_changed = true;
     Ok(Ok(Answer::Done))
 }

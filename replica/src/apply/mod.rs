@@ -10,6 +10,7 @@ use revd_mvcc as mvcc;
 use crate::command::{Answer, Command, Rejected};
 use crate::error::Fatal;
 use crate::machine::{Application, Machine};
+use crate::planted::{Bug, planted};
 
 /// Carries out one command that was committed in `term`.
 pub(crate) fn command(
@@ -28,7 +29,10 @@ pub(crate) fn command(
         Command::Compact { revision, .. } => keys::compact(machine, *revision),
         Command::LeaseGrant { id, ttl } => leases::grant(machine, *id, *ttl, result),
         Command::LeaseRevoke { id } => leases::revoke(machine, *id, result),
-        Command::LeaseExpire { id, term: at } => leases::expire(machine, *id, *at == term, result),
+        Command::LeaseExpire { id, term: at } => {
+            let in_its_term = *at == term || planted(Bug::ExpireDeposed);
+            leases::expire(machine, *id, in_its_term, result)
+        }
         Command::LeaseCheckpoint { remaining, term: at } => {
             leases::checkpoint(machine, remaining, *at == term, result)
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use revd_mvcc::{Compare, DeleteRange, Op, Operand, Put, Range, ReadError, Txn};
-use revd_replica::{Alarm, AlarmAction, Applied, Command, Fatal, Membership, Rejected, RequestId};
+use revd_replica::{
+    Alarm, AlarmAction, Applied, Command, Fatal, Membership, Rejected, Renewal, RequestId,
+};
 
 use crate::chance::Chance;
 use crate::driver::{Answer, CallId, Proposal};
@@ -269,7 +271,10 @@ impl World {
             }
             What::Read { linearizable: true, .. } => driver.barrier(id),
             What::Read { linearizable: false, .. } => driver.answer(id, Answer::MayRead),
-            What::Renew { lease, .. } if handed_on || driver.leads() => {
+            // Its own clock, if it leads; to renew twice is to renew once.
+            What::Renew { lease, .. }
+                if handed_on || driver.lessor.renew(lease, now) != Renewal::Following =>
+            {
                 driver.keep_alive(lease, id, now);
             }
             What::Renew { .. } => {

@@ -17,6 +17,7 @@ use revd_replica::{
     Rejected, Renewal, RequestId, entry, lessor,
 };
 
+use crate::planted::DriverBug;
 use crate::queue::{MS, SECOND};
 use crate::room::Room;
 
@@ -49,8 +50,8 @@ pub(crate) struct Out {
     pub(crate) snapshots: Vec<SnapshotRequest>,
     /// Members were added or removed, or alarms raised or cleared.
     pub(crate) facts_changed: bool,
-    /// A committed entry has met a full disk.
-    pub(crate) stalled: u64,
+    /// Entries or a checkpoint have met a full disk.
+    pub(crate) waits: u64,
     /// Reads and renewals were put off for a leader that must confirm that it still is one.
     pub(crate) confirmations: u64,
 }
@@ -111,6 +112,8 @@ pub(crate) struct Driver {
     pub(crate) checkpoint_at: Option<Now>,
     scrub_at: Option<Now>,
     pace: Pace,
+    /// What it does wrong, on purpose.
+    pub(crate) bug: Option<DriverBug>,
 }
 
 impl Driver {
@@ -128,6 +131,7 @@ impl Driver {
             checkpoint_at: None,
             scrub_at: Some(Now(now.0 + pace.scrub)),
             pace,
+            bug: None,
         }
     }
 
@@ -324,7 +328,6 @@ impl Driver {
         self.consensus.applied(applied, application.reconfigured.take())?;
         self.applied(application, now);
         if is_stalled {
-            self.out.stalled += 1;
             self.found_full(now);
         }
         Ok(())
@@ -373,6 +376,11 @@ impl Driver {
         }
         let id = self.next_read();
         let calls = std::mem::take(&mut self.waiting.barriers);
+        if self.bug == Some(DriverBug::ReadByOwnCommit) {
+            let commit = self.consensus.status().commit;
+            self.waiting.reads.push((commit, calls));
+            return;
+        }
         match self.consensus.step(Input::Read(id)) {
             Ok(()) => self.waiting.asked.push_back((id, now, calls)),
             Err(Refused::NoLeader) => self.waiting.barriers = calls,
@@ -406,7 +414,9 @@ impl Driver {
 
     fn serve_reads(&mut self) {
         let applied = self.machine.applied().index;
-        let ready = self.waiting.reads.extract_if(.., |(index, _)| *index <= applied);
+        let at_once = self.bug == Some(DriverBug::ReadBeforeApplied);
+        let reads = &mut self.waiting.reads;
+        let ready = reads.extract_if(.., |(index, _)| *index <= applied || at_once);
         let answers = ready.flat_map(|(_, calls)| calls).map(|call| (call, Answer::MayRead));
         self.out.answers.extend(answers);
     }

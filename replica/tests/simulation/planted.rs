@@ -1,13 +1,139 @@
-//! Bugs planted in members, to show that the oracle finds them.
+//! Bugs planted in members, to show that the oracle finds them. The asserts of consensus are off.
+//!
+//! Without the feature `planted-bugs` there are none, and this module is next to empty:
+//! `cargo test -p revd-replica --features planted-bugs --test simulation planted`.
 
 use crate::driver::Driver;
 
-/// No bug can be planted yet.
+/// Where a bug is, and which.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    Replica(revd_replica::Bug),
+    KeySpace(revd_mvcc::Bug),
+    Consensus(revd_raft::Bug),
+    Driver(DriverBug),
+}
+
+/// No bug can be planted without the feature.
+#[cfg(not(feature = "planted-bugs"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bug {}
 
+/// What a driver could do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DriverBug {
+    /// Reads are served although their read index is not applied.
+    ReadBeforeApplied,
+    /// A member that does not lead serves reads by what it knows to be committed.
+    ReadByOwnCommit,
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn plant(driver: &mut Driver, bug: Option<Bug>) {
+    match bug {
+        Some(Bug::Consensus(bug)) => driver.consensus.plant(bug),
+        Some(Bug::Driver(bug)) => driver.bug = Some(bug),
+        Some(Bug::Replica(_) | Bug::KeySpace(_)) | None => {}
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
 pub(crate) fn plant(_: &mut Driver, bug: Option<Bug>) {
     if let Some(bug) = bug {
         match bug {}
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+mod table {
+    use std::fmt::Write;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use revd_mvcc::Bug::*;
+    use revd_raft::{Bug::*, without_asserts};
+    use revd_replica::Bug::*;
+
+    use super::Bug::{self, Consensus, Driver, KeySpace, Replica};
+    use super::DriverBug::*;
+    use crate::oracle::Violation;
+    use crate::run::{Failed, LENGTH, What, attempt};
+
+    /// A bug, the seeds within which it must be found, and why the oracle must see it. To add one:
+    /// a line in the `Bug` of its crate, its `planted(…)`, and a line here.
+    const PLANTED: [(Bug, u64, &str); 21] = [
+        (Replica(CheckpointBehind), 20, "an entry applied twice, behind a restart"),
+        (Replica(CheckpointAheadOfLog), 200, "a tree that its log does not reach"),
+        (Replica(ForgetVote), 20, "a term that was spoken for, and is forgotten"),
+        (Replica(ExpireDeposed), 60, "a lease ended by a leader that is none"),
+        (Replica(RenewDeposed), 60, "a lease that runs out before its time"),
+        (Replica(RenewBehindCheckpoint), 60, "a lease that runs out before its time"),
+        (Replica(CountFromGrant), 60, "a lease that runs out before its time"),
+        (Replica(ForgetLeases), 20, "a lease that is there and cannot be renewed"),
+        (Replica(KeepAcrossTerms), 60, "a member that holds what was never committed"),
+        (Replica(ProposeTwice), 5, "a request applied twice"),
+        (Replica(CountRemoved), 20, "a configuration with a member that was removed"),
+        (Replica(InstallWithoutMembers), 60, "a member that does not know the others"),
+        (Replica(ForgetAlarms), 60, "a member without an alarm that stands"),
+        (KeySpace(SkipRevisionAtCatchUp), 60, "a watch that misses a revision"),
+        (KeySpace(DropWhenQueueIsFull), 20, "a watch that misses a revision"),
+        (KeySpace(ProgressWhileBehind), 20, "a mark of progress before the events"),
+        (KeySpace(ReadBelowFloor), 20, "a read of what is compacted"),
+        (Consensus(AcknowledgeUnpersisted), 200, "a write that was acknowledged and is lost"),
+        (Consensus(ReadWithoutRound), 300, "a read of a deposed leader, older than a write"),
+        (Driver(ReadBeforeApplied), 10, "a read older than a write before it"),
+        (Driver(ReadByOwnCommit), 10, "a read older than a write before it"),
+    ];
+
+    fn attempt_with(seed: u64, bug: Bug) -> Option<Failed> {
+        let run = || without_asserts(|| attempt(seed, LENGTH, Some(bug), false)).err();
+        match bug {
+            Replica(bug) => revd_replica::with_bug(bug, run),
+            KeySpace(bug) => revd_mvcc::with_bug(bug, run),
+            Consensus(_) | Driver(_) => run(),
+        }
+    }
+
+    /// A line about what became of a bug, and whether it was found.
+    fn search((bug, seeds, why): (Bug, u64, &str)) -> (String, bool) {
+        let mut others = 0;
+        for seed in 0..seeds {
+            match attempt_with(seed, bug).map(|failed| (failed.what, failed.time)) {
+                // A member fell over, or the healed cluster stood still, before the oracle could
+                // tell why: that does not count.
+                Some((What::Violation(Violation(what)), time)) if !what.starts_with("no pro") => {
+                    let what: String = what.chars().take(160).collect();
+                    let seconds = time / crate::queue::SECOND;
+                    return (
+                        format!("{bug:?}: seed {seed} after {seconds} s: {what} ({others} others)"),
+                        true,
+                    );
+                }
+                Some(_) => others += 1,
+                None => {}
+            }
+        }
+        (format!("{bug:?}: MISSED in {seeds} seeds ({others} others), expected {why}"), false)
+    }
+
+    #[test]
+    fn planted_bugs_are_found() {
+        let (next, mut report) = (AtomicUsize::new(0), String::new());
+        let work = || {
+            let mut found = Vec::new();
+            while let Some(&planted) = PLANTED.get(next.fetch_add(1, Relaxed)) {
+                found.push(search(planted));
+            }
+            found
+        };
+        let found: Vec<(String, bool)> = std::thread::scope(|scope| {
+            let threads = [scope.spawn(work), scope.spawn(work)];
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        for (line, _) in &found {
+            writeln!(report, "{line}").unwrap();
+        }
+        println!("{report}");
+        assert!(found.iter().all(|(_, is_found)| *is_found), "{report}");
     }
 }

@@ -81,6 +81,7 @@ impl Driver {
 
     /// Something that must be done found the disk full.
     pub(crate) fn found_full(&mut self, now: Now) {
+        self.out.waits += 1;
         self.room.retry_at = Some(Now(now.0 + RETRY));
         self.refused_room();
     }

@@ -74,7 +74,7 @@ totals! {
     kills: "processes killed",
     stopped: "members that stopped because a write failed",
     full_disks: "disks that became full",
-    stalled: "entries that waited for room",
+    waits: "times that something waited for room",
     alarms: "NOSPACE alarms cleared",
     slow_disks: "slow disks",
     cuts: "partitions",

@@ -244,7 +244,7 @@ impl World {
         if let Err(fatal) = done {
             return self.stopped(place, &fatal);
         }
-        self.totals.stalled += out.stalled;
+        self.totals.waits += out.waits;
         self.totals.confirmations += out.confirmations;
         for role in out.roles {
             self.role_changed(place, role);
@@ -264,7 +264,9 @@ impl World {
     fn schedule(&mut self, place: usize) {
         let slow = self.members[place].slow_until > self.time;
         let (write, work) = if self.healing { (MS, MS) } else { (self.plan.write, self.plan.work) };
-        let stretch = 1 + 20 * u64::from(slow);
+        let stretch = 1 + 40 * u64::from(slow);
+        // The tree may lie on a disk of its own.
+        let stretch_work = if self.chance.permille(500) { stretch } else { 1 };
         let member = &mut self.members[place];
         let life = member.life;
         let driver = member.driver.as_ref().expect("it has not stopped");
@@ -277,7 +279,7 @@ impl World {
         }
         if works && !member.working {
             member.working = true;
-            let time = self.time + 1 + self.chance.below(work) * stretch;
+            let time = self.time + 1 + self.chance.below(work) * stretch_work;
             self.queue.push(time, Event::Work(life));
         }
     }
