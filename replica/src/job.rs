@@ -182,13 +182,63 @@ impl PersistJob {
 impl FetchJob {
     fn run(self) -> Result<LogDone, Fatal> {
         let Fetch { number, first, last, max_bytes } = self.fetch;
-        // The log may have been released below `first` meanwhile; consensus takes an empty answer
-        // for that, and a released prefix is no fault.
-        let entries = if self.log.wal().bounds().0 > first.0 {
-            Vec::new()
-        } else {
-            self.log.read(first, last, max_bytes)?
+        let entries = match self.log.read(first, last, max_bytes) {
+            Ok(entries) => entries,
+            // Since it was asked for, the log may have been released, for which consensus takes an
+            // empty answer, or cut off: then it waits for none any more.
+            Err(_) if !self.log.holds(first, last) => Vec::new(),
+            Err(fatal) => return Err(fatal),
         };
         Ok(LogDone::Fetched(Fetched { number, entries }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use revd_disk::{Disk, Sim};
+    use revd_raft::{Entry, EntryKind, FetchNumber, HardState, Term};
+
+    use super::*;
+    use crate::vote::{Identity, VoteFile};
+
+    fn entries(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+        let entry = |index| Entry {
+            term: Term(term),
+            index: Index(index),
+            kind: EntryKind::Normal,
+            data: vec![7; 10].into(),
+        };
+        indexes.map(entry).collect()
+    }
+
+    #[test]
+    fn a_fetch_of_what_has_left_the_log_finds_nothing() {
+        let (disk, dir) = (Arc::new(Sim::new(1)), Path::new("d"));
+        disk.create_dir(dir).unwrap();
+        let identity = Identity { cluster: 1, member: 2 };
+        let vote = VoteFile::create(&*disk, dir, identity, HardState::default()).unwrap();
+        let options = revd_wal::Options::default();
+        let (log, _) = LogStore::open(disk, dir, vote, options).unwrap();
+        let log = Arc::new(log);
+        let number = PersistNumber(1);
+        let persist = |truncate_from, entries| {
+            log.persist(&Persist { number, hard_state: None, truncate_from, entries }).unwrap();
+        };
+        let fetched = |first, last| {
+            let (first, last) = (Index(first), Index(last));
+            let fetch = Fetch { number: FetchNumber(1), first, last, max_bytes: 1_000 };
+            let job = FetchJob { log: Arc::clone(&log), fetch };
+            let LogDone::Fetched(fetched) = job.run().unwrap() else { panic!("it fetches") };
+            fetched.entries.len()
+        };
+        persist(None, entries(1, 1..=10));
+        assert_eq!(fetched(8, 10), 3);
+        // Another leader's entries take the place of some of them.
+        persist(Some(Index(6)), entries(2, 6..=8));
+        assert_eq!(fetched(9, 10), 0);
+        assert_eq!(fetched(8, 10), 0);
+        assert_eq!(fetched(5, 8), 4);
     }
 }

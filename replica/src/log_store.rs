@@ -121,6 +121,12 @@ impl LogStore {
             .collect()
     }
 
+    /// Whether all of these entries are in the log.
+    pub(crate) fn holds(&self, first: Index, last: Index) -> bool {
+        let (begin, end) = self.wal.bounds();
+        begin <= first.0 && last.0 <= end
+    }
+
     /// The log itself.
     pub fn wal(&self) -> &Wal {
         &self.wal
