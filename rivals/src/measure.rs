@@ -3,7 +3,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Result;
 
@@ -12,6 +15,34 @@ use crate::Result;
 pub(crate) fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A processor of those that this process was started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processor {
+    /// That of the thread that is measured.
+    First,
+    /// That of whatever goes on beside it: the same if there is one alone.
+    Last,
+}
+
+/// Lets this thread, and those that it starts from now on, run on one processor.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub(crate) fn run_on(processor: Processor) -> Result<()> {
+    static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
+    let now = sched_getaffinity(None)?;
+    let allowed = ALLOWED.get_or_init(|| now);
+    let mut numbers = (0..CpuSet::MAX_CPU).filter(|number| allowed.is_set(*number));
+    let number = match processor {
+        Processor::First => numbers.next(),
+        Processor::Last => numbers.last(),
+    };
+    let mut chosen = CpuSet::new();
+    chosen.set(number.ok_or("a process has a processor")?);
+    Ok(sched_setaffinity(None, &chosen)?)
 }
 
 /// Bytes of memory in use that are not a file's; 0 if unknown.

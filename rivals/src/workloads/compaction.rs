@@ -9,7 +9,7 @@ use super::{VALUE_BYTES, fill_up, stores};
 use crate::Result;
 use crate::content::{KEY_BYTES, Key, Pool};
 use crate::engines::{Purged, Store};
-use crate::measure::{allocated_bytes, written_bytes};
+use crate::measure::{Processor, allocated_bytes, run_on, written_bytes};
 use crate::session::Session;
 use crate::statistics::{Better, percentile};
 use crate::table::Row;
@@ -120,8 +120,11 @@ impl Load<'_> {
 
 /// The load with deletes, until all are done, or without them, for as long as the task says.
 pub(super) fn load(task: &Task) -> Result<()> {
+    // Threads of the store run beside the one that puts, and not instead of it.
+    run_on(Processor::Last)?;
     let mut store = task.open_store()?;
     fill_up(&mut *store, task.count, task.bytes)?;
+    run_on(Processor::First)?;
     let pool = Pool::new(VALUE_BYTES);
     let before = written_bytes()?;
     let start = Instant::now();
