@@ -146,6 +146,14 @@ impl Requests {
     pub fn send(&mut self, message: &impl Message) -> Result<(), CallError> {
         Ok(self.body.send_data(frame(message), false)?)
     }
+
+    /// Sends the last message.
+    ///
+    /// # Errors
+    /// [`CallError`] when the stream has ended.
+    pub fn send_last(&mut self, message: &impl Message) -> Result<(), CallError> {
+        Ok(self.body.send_data(frame(message), true)?)
+    }
 }
 
 /// The server's side of a stream.

@@ -110,8 +110,8 @@ impl Cluster {
         if signal == Signal::STOP {
             self.members[leader].signal(Signal::CONT)?;
         } else {
-            // The old process is reaped as its place is taken.
-            self.members[leader] = self.seats[leader].start(&self.binary, &self.founders, "new")?;
+            self.members[leader].kill()?;
+            self.members[leader].start_again()?;
         }
         Ok(took)
     }

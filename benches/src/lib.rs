@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod fill;
 pub mod leasing;
 pub mod load;
 pub mod open_loop;

@@ -48,7 +48,8 @@ impl Seat {
     /// When it cannot be started; as text.
     pub fn start(&self, binary: &Path, founders: &str, state: &str) -> Result<Server, String> {
         let (client, peer) = (format!("http://{}", self.address), format!("http://{}", self.peer));
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(["--name", &self.name, "--data-dir"])
             .arg(&self.data)
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -57,15 +58,16 @@ impl Seat {
             .args(["--quota-backend-bytes", "8589934592"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", binary.display()))?;
-        Ok(Server { child, address: self.address.clone(), _dir: None })
+            .stderr(Stdio::null());
+        let child = spawn(&mut command)?;
+        Ok(Server { command, child, address: self.address.clone(), _dir: None })
     }
 }
 
 /// A running server that takes etcd's flags.
 pub struct Server {
+    /// As it is started, each time.
+    command: Command,
     child: Child,
     /// `host:port` of its client listener.
     pub address: String,
@@ -85,6 +87,24 @@ impl Server {
         server._dir = Some(dir);
         server.wait_until_listening()?;
         Ok(server)
+    }
+
+    /// Kills the server.
+    ///
+    /// # Errors
+    /// When that is not possible; as text.
+    pub fn kill(&mut self) -> Result<(), String> {
+        self.child.kill().and_then(|()| self.child.wait()).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    /// Starts a server that was killed again, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not listen in time; as text.
+    pub fn start_again(&mut self) -> Result<(), String> {
+        self.child = spawn(&mut self.command)?;
+        self.wait_until_listening()
     }
 
     /// Waits until it accepts connections.
@@ -142,6 +162,14 @@ impl Server {
         memory(self.child.id(), "VmHWM:")
     }
 
+    /// Bytes of memory that the server has resident, pages of files included.
+    ///
+    /// # Errors
+    /// When the process is gone; as text.
+    pub fn resident_memory(&self) -> Result<u64, String> {
+        memory(self.child.id(), "VmRSS:")
+    }
+
     /// Bytes of memory that the server has resident and that belong to no file.
     ///
     /// # Errors
@@ -149,6 +177,10 @@ impl Server {
     pub fn own_memory(&self) -> Result<u64, String> {
         memory(self.child.id(), "RssAnon:")
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child, String> {
+    command.spawn().map_err(|e| format!("cannot start {:?}: {e}", command.get_program()))
 }
 
 impl Drop for Server {

@@ -12,20 +12,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use benches::client::Connection;
-use benches::load::incompressible;
+use benches::fill;
 use benches::open_loop::{self, OpenLoop};
 use benches::process::{Server, is_in_memory};
 use benches::statistics::Latencies;
 use clap::Parser;
-use prost::Message;
-use revd_api::etcdserverpb::request_op::Request;
-use revd_api::etcdserverpb::{CompactionRequest, PutRequest, RequestOp, TxnRequest, TxnResponse};
+use revd_api::etcdserverpb::CompactionRequest;
 use tokio::task::LocalSet;
-
-/// Puts in one transaction of the first load.
-const BATCH: u64 = 100;
-/// Transactions of the first load that are under way at a time.
-const LOADERS: u64 = 16;
 
 /// Loads records, compacts nine tenths of them beside an open loop of puts, and prints how the
 /// latency of the puts changes.
@@ -82,7 +75,7 @@ async fn run(address: &str, arguments: &Arguments) -> Result<(), String> {
         connections.push(connection.map_err(|e| format!("cannot connect to {address}: {e}"))?);
     }
     let start = Instant::now();
-    let revision = load(&connections, arguments).await?;
+    let revision = fill::records(&connections, arguments.records, arguments.keys, 256).await?;
     println!("loaded {} records in {:.1} s", arguments.records, start.elapsed().as_secs_f64());
     // Checkpoints of the load come to their end.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -140,44 +133,6 @@ async fn beside(
     is_over.set(true);
     let latencies = puts.await.map_err(|e| e.to_string())?;
     done.and(latencies)
-}
-
-/// Writes the records; returns the last revision.
-async fn load(connections: &[Connection], arguments: &Arguments) -> Result<i64, String> {
-    let (transactions, keys) = (arguments.records / BATCH, arguments.keys);
-    let value = incompressible(256);
-    let next = Rc::new(Cell::new(0));
-    let mut loaders = Vec::new();
-    for n in 0..LOADERS {
-        let mut method = connections[n as usize % connections.len()].method("/etcdserverpb.KV/Txn");
-        let (next, value) = (Rc::clone(&next), value.clone());
-        loaders.push(tokio::task::spawn_local(async move {
-            let mut revision = 0;
-            loop {
-                let n = next.get();
-                if n >= transactions {
-                    return Ok::<i64, String>(revision);
-                }
-                next.set(n + 1);
-                let put = |k: u64| PutRequest {
-                    key: (k % keys).to_be_bytes().to_vec().into(),
-                    value: value.clone(),
-                    ..PutRequest::default()
-                };
-                let op = |k| RequestOp { request: Some(Request::RequestPut(put(k))) };
-                let success = (n * BATCH..(n + 1) * BATCH).map(op).collect();
-                let txn = TxnRequest { success, ..TxnRequest::default() };
-                let answer = method.call(&txn).await.map_err(|e| e.to_string())?;
-                let answer = TxnResponse::decode(answer).map_err(|e| e.to_string())?;
-                revision = answer.header.map_or(0, |header| header.revision);
-            }
-        }));
-    }
-    let mut last = 0;
-    for loader in loaders {
-        last = last.max(loader.await.map_err(|e| e.to_string())??);
-    }
-    Ok(last)
 }
 
 fn show(label: &str, latencies: &Latencies) {
