@@ -1,6 +1,7 @@
 //! The house rules as a test, and every longer command of a contributor: `cargo xtask <command>`.
 
 mod check;
+mod cluster;
 mod package;
 mod rules;
 mod tidy;
@@ -13,6 +14,7 @@ use std::{env, fs};
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
+  cluster           three members on loopback, until Ctrl-C
   check             everything that must pass before a change is merged
   tidy              the house rules that no other tool knows
   package           packs the crates that are useful alone, and builds them from their packages
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
+        ["cluster"] => cluster::run(root()),
         ["check"] => check::run(root()),
         ["tidy"] => tidy::run(root()),
         ["package"] => package::run(root()),
