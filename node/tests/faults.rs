@@ -2,8 +2,9 @@
 //! restarted one after the other. Clients write down what they see, and afterwards one history has
 //! to explain all of it: no acknowledged write is lost, and whatever was answered is linearizable.
 //!
-//! `SEED` sets what the clients do; when the faults come depends on the machine. `REVD_FAULT_ROUNDS`
-//! repeats the faults of each test. The tests run one after the other, since each wants the machine.
+//! `SEED` sets what the clients do; when the faults come depends on the machine.
+//! `REVD_FAULT_ROUNDS` repeats the faults of each test. The tests run one after the other, since
+//! each wants the machine.
 
 #![allow(unreachable_pub, reason = "the modules of a test are nobody else's")]
 
