@@ -310,8 +310,11 @@ async fn lead(handle: &Handle) {
 fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) -> Vec<SocketAddr> {
     let limit = Arc::new(Semaphore::new(PEER_CONNECTIONS));
     let listener = handle.clone();
-    let arrivals =
-        Arrivals::new(Arc::new(move |event| listener.peer_event(event)), handle.presence().clone());
+    let arrivals = Arrivals::new(
+        Arc::new(move |event| listener.peer_event(event)),
+        handle.presence().clone(),
+        handle.reception().clone(),
+    );
     spawn(listeners, |listener, address| {
         tracing::info!(address = %address, "serving peer traffic");
         let stopping = stopper.share();

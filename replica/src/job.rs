@@ -179,6 +179,13 @@ impl PersistJob {
     }
 }
 
+impl ReleaseJob {
+    /// The first entry that stays.
+    pub fn before(&self) -> Index {
+        self.before
+    }
+}
+
 impl FetchJob {
     fn run(self) -> Result<LogDone, Fatal> {
         let Fetch { number, first, last, max_bytes } = self.fetch;

@@ -97,6 +97,8 @@ pub struct Config {
     pub warning_apply: Duration,
     /// What the member compacts by itself.
     pub auto_compaction: AutoCompaction,
+    /// Applied entries that stay in the log for members that are away.
+    pub catch_up_entries: u32,
     /// Whether the leader replicates how long its leases have left.
     pub lease_checkpoint: bool,
 }
@@ -126,6 +128,7 @@ impl Default for Config {
             quota_backend_bytes: 0,
             warning_apply: Duration::from_millis(100),
             auto_compaction: AutoCompaction::default(),
+            catch_up_entries: 5000,
             lease_checkpoint: false,
         }
     }

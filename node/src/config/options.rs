@@ -127,6 +127,13 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known(
         MEMBER,
+        "snapshot-catchup-entries",
+        Kind::Unsigned,
+        "5000",
+        "Applied entries that stay in the log for members that are away.",
+    ),
+    known(
+        MEMBER,
         "experimental-enable-lease-checkpoint",
         Kind::Switch,
         "false",
@@ -211,7 +218,6 @@ pub(crate) const KNOWN: &[Known] = &[
 pub(crate) const NOT_BUILT: &[&str] = &[
     "wal-dir",
     "snapshot-count",
-    "snapshot-catchup-entries",
     "max-wals",
     "max-snapshots",
     "listen-client-http-urls",

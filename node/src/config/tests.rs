@@ -57,6 +57,7 @@ fn every_flag_is_read() {
         "--warning-apply-duration=16ms",
         "--auto-compaction-mode=revision",
         "--auto-compaction-retention=15",
+        "--snapshot-catchup-entries=16",
         "--experimental-enable-lease-checkpoint",
     ]);
     let urls = |text: &str| Urls::parse(text).unwrap();
@@ -79,6 +80,7 @@ fn every_flag_is_read() {
         quota_backend_bytes: 14,
         warning_apply: Duration::from_millis(16),
         auto_compaction: AutoCompaction::new(CompactionMode::Revision, "15").unwrap(),
+        catch_up_entries: 16,
         lease_checkpoint: true,
     };
     assert_eq!(config, expected);

@@ -49,6 +49,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         ("max-txn-ops", &mut config.max_txn_ops),
         ("heartbeat-interval", &mut config.heartbeat_interval),
         ("election-timeout", &mut config.election_timeout),
+        ("snapshot-catchup-entries", &mut config.catch_up_entries),
     ] {
         *value = number(given, name, *value);
     }

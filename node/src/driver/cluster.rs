@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use revd_raft::{Feed, Input, NodeId, Refused, Role, SnapshotOutcome, SnapshotRequest};
+use revd_raft::{Feed, Input, NodeId, Refused, Role};
 
 use revd_replica::{Command, Demand, Fatal, Rejected};
 
@@ -29,6 +29,8 @@ impl Core {
             Event::Unreachable(id) => self.input(Input::Unreachable(id)),
             Event::Gone(id) if self.role.leader == Some(id) => self.input(Input::LeaderLost(id)),
             Event::Gone(_) => {}
+            Event::Snapshot { received, message } => self.received(*received, message),
+            Event::SnapshotSent { to, outcome } => self.consensus.sent(to, outcome),
             Event::Removed => {
                 tracing::error!("the member has been permanently removed from the cluster");
                 self.removed_at.get_or_insert(now);
@@ -184,15 +186,6 @@ impl Core {
                 "this member was removed from its cluster, and ends"
             );
             self.removed_at = Some(now + LEAVE_AFTER);
-        }
-    }
-
-    /// Snapshots cannot be sent yet: who lacks what has left the log has to wait for a member that
-    /// still has it.
-    pub(super) fn snapshots_wanted(&mut self, wanted: &[SnapshotRequest]) {
-        for request in wanted {
-            let outcome = SnapshotOutcome::Failed;
-            self.input(Input::SnapshotReport { to: request.to, outcome });
         }
     }
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use revd_raft::{ChangeError, Index, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
-    Application, Applied, Command, Committed, Consensus, Decoded, Demand, Due, Fatal, JobDone,
-    LeaseChange, Lessor, Machine, Now, Rejected, Renewal, RequestId, entry,
+    Application, Applied, Command, Committed, Consensus, Decoded, Demand, Due, Fatal, Job, JobDone,
+    LeaseChange, Lessor, Machine, Now, Received, Rejected, Renewal, RequestId, entry,
 };
 
 use super::handle::{CallError, Proposal, Request, Shared, Slot, Status};
@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub(super) upkeep: Upkeep,
     /// When this member, which was removed from its cluster, is to end.
     pub(super) removed_at: Option<Instant>,
+    /// A snapshot that consensus wants installed, until it says that nothing is in the way.
+    pub(super) received: Option<Received>,
 }
 
 /// How the core has ended.
@@ -275,10 +277,16 @@ impl Core {
                 self.read_failed(id);
             }
             for job in output.jobs {
+                if let Job::Release(release) = &job {
+                    report::compacted_log(release.before());
+                }
                 self.jobs.start(job);
             }
             self.peers.send(output.messages);
-            self.snapshots_wanted(&output.snapshots);
+            self.snapshots_wanted(&output.snapshots)?;
+            if let Some(install) = output.install {
+                self.install(install.position);
+            }
             if output.persist.is_some() {
                 self.persist(output.persist)?;
             }
@@ -456,6 +464,7 @@ impl Core {
         if role.role != Role::Leader {
             self.lessor.follow();
             self.refuse_renewals();
+            self.peers.stop_snapshots();
         }
         self.role = role;
         self.transferred();

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use revd_mvcc::{Hub, View};
 use revd_raft::NodeId;
 use revd_replica::{
-    Alarm, Applied, Author, Command, Decoded, Fatal, Identity, JobDone, Member, Rejected,
+    Alarm, Applied, Author, Command, Decoded, Fatal, Identity, JobDone, Machine, Member, Rejected,
     RequestId, entry,
 };
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use super::meters::Meters;
 use super::report;
 use crate::config::Config;
 use crate::peer::call::{self, Calls};
-use crate::peer::{Event, Presence};
+use crate::peer::{Event, Presence, Reception};
 
 /// Requests that may wait for the core at one time; more are refused as too many.
 pub const WAITING_BOUND: usize = 65_536;
@@ -156,6 +156,7 @@ pub(super) struct Shared {
     pub(super) meters: Meters,
     pub(super) facts: RwLock<Facts>,
     pub(super) presence: Presence,
+    reception: Reception,
     pub(super) calls: Calls,
     pub(super) pending: AtomicUsize,
     pub(super) db_size: AtomicI64,
@@ -181,15 +182,16 @@ pub(super) struct Facts {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, view: View, hub: Hub, first_request: u64) -> Self {
+    pub(super) fn new(config: Config, machine: &Machine, first_request: u64) -> Self {
         Self {
             inbox: Inbox::new(WAITING_BOUND),
             config,
-            view,
-            hub,
+            view: machine.view(),
+            hub: machine.hub(),
             meters: Meters::default(),
             facts: RwLock::default(),
             presence: Presence::default(),
+            reception: Reception::new(machine.file().clone()),
             calls: Calls::default(),
             pending: AtomicUsize::new(0),
             db_size: AtomicI64::new(0),
@@ -440,6 +442,11 @@ impl Handle {
     /// Who is connected to this member.
     pub fn presence(&self) -> &Presence {
         &self.shared.presence
+    }
+
+    /// Where snapshots of other members are received.
+    pub fn reception(&self) -> &Reception {
+        &self.shared.reception
     }
 
     /// Whether a member has been connected for long enough to count on it; this one has.

@@ -88,8 +88,7 @@ pub fn start(
     }
     let shared = Arc::new(Shared::new(
         config.clone(),
-        machine.view(),
-        machine.hub(),
+        &machine,
         first_request(report.identity.member, unix_milliseconds()),
     ));
     let now = Instant::now();
@@ -115,6 +114,7 @@ pub fn start(
         room: Room::default(),
         upkeep: Upkeep::new(auto, now),
         removed_at: None,
+        received: None,
     };
     shared.facts.write().status = Status {
         cluster_id: report.identity.cluster,
@@ -212,7 +212,10 @@ fn settings(config: &Config, identity: Identity, founders: Vec<Member>) -> Setti
         raft,
         log,
         store: revd_mvcc::Options::new(identity.owner()),
-        retention: Retention::default(),
+        retention: Retention {
+            entries: u64::from(config.catch_up_entries),
+            ..Retention::default()
+        },
         seed,
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use revd_mvcc::Revision;
-use revd_raft::{Position, Refused, Role, RoleChange};
+use revd_raft::{Index, Position, Refused, Role, RoleChange};
 use revd_replica::{AlarmAction, Fatal, Identity, Member, Report};
 
 use crate::config::Config;
@@ -65,6 +65,21 @@ pub(super) fn starting(identity: Identity, version: &str, cluster_version: Optio
         "cluster-id" = %format_args!("{:x}", identity.cluster),
         "cluster-version" = cluster_version.unwrap_or("to_be_decided"),
         "starting etcd server"
+    );
+}
+
+/// Entries before this one are given up: whoever needs them gets a snapshot.
+pub(super) fn compacted_log(before: Index) {
+    tracing::debug!("compact-index" = before.previous().0, "compacted Raft logs");
+}
+
+/// A snapshot from another member begins to take the place of what is here.
+pub(super) fn applying_snapshot(applied: Position, position: Position) {
+    tracing::info!(
+        "current-snapshot-index" = applied.index.0,
+        "incoming-leader-snapshot-index" = position.index.0,
+        "incoming-leader-snapshot-term" = position.term.0,
+        "applying snapshot"
     );
 }
 

@@ -78,6 +78,9 @@ impl Core {
     /// # Errors
     /// [`Fatal`]: the member must stop.
     pub(super) fn start_work(&mut self, now: Instant) -> Result<(), Fatal> {
+        if let Some(installation) = self.machine.installation() {
+            self.jobs.start(installation);
+        }
         self.start_sweep(now)?;
         self.start_scrub(now);
         let ahead = self.machine.applied().index.0 - self.machine.checkpointed().0;

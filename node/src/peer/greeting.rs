@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Append,
     /// Everything else.
     Rest,
+    /// One snapshot.
+    Snapshot,
 }
 
 impl Kind {
@@ -44,11 +46,13 @@ impl Kind {
         match self {
             Self::Append => "append",
             Self::Rest => "rest",
+            Self::Snapshot => "snapshot",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Append, Self::Rest].into_iter().find(|kind| kind.text() == text)
+        let all = [Self::Append, Self::Rest, Self::Snapshot];
+        all.into_iter().find(|kind| kind.text() == text)
     }
 }
 
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_greeting_survives_its_headers() {
-        for kind in [Kind::Append, Kind::Rest] {
+        for kind in [Kind::Append, Kind::Rest, Kind::Snapshot] {
             let greeting = Greeting { kind, from: u64::MAX, ..GREETING };
             let mut headers = HeaderMap::new();
             greeting.write(&mut headers);

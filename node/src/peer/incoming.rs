@@ -13,8 +13,8 @@ use revd_raft::NodeId;
 use tonic::body::Body;
 
 use super::frame::{FrameError, Frames};
-use super::greeting::{Acquaintance, Greeting, write_upgrade};
-use super::{Event, Listener};
+use super::greeting::{Acquaintance, Greeting, Kind, write_upgrade};
+use super::{Event, Listener, Reception};
 use crate::http::serve::Stopping;
 
 /// Where a stream is asked for.
@@ -60,6 +60,7 @@ impl Presence {
 pub struct Arrivals {
     listener: Listener,
     presence: Presence,
+    reception: Reception,
 }
 
 /// One stream, counted as open until this is dropped.
@@ -69,10 +70,10 @@ struct Arrival {
 }
 
 impl Arrivals {
-    /// What they bring goes to `listener`, and who is there to `presence`.
+    /// What they bring goes to `listener`, who is there to `presence`, snapshots to `reception`.
     #[must_use]
-    pub fn new(listener: Listener, presence: Presence) -> Self {
-        Self { listener, presence }
+    pub fn new(listener: Listener, presence: Presence, reception: Reception) -> Self {
+        Self { listener, presence, reception }
     }
 
     fn enter(&self, from: u64) -> Arrival {
@@ -112,7 +113,12 @@ pub fn accept(
         return status(refused);
     }
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(receive(arrivals.clone(), greeting, upgrade, stopping));
+    if greeting.kind == Kind::Snapshot {
+        let (reception, listener) = (arrivals.reception.clone(), Arc::clone(&arrivals.listener));
+        tokio::spawn(reception.receive(greeting, listener, upgrade, stopping));
+    } else {
+        tokio::spawn(receive(arrivals.clone(), greeting, upgrade, stopping));
+    }
     let mut response = status(StatusCode::SWITCHING_PROTOCOLS);
     write_upgrade(response.headers_mut());
     response

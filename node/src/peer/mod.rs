@@ -14,6 +14,9 @@
 //! queue full, or its stream broken, is dropped: consensus repeats what matters, and is told that
 //! the member is out of reach. A broken stream is dialled again after a pause that grows.
 //!
+//! A snapshot, for a member that lacks what has left the log, has a connection of its own for as
+//! long as it takes (`sending`, `receiving`).
+//!
 //! What only the leader knows is asked beside these streams (`call`).
 //!
 //! When the last stream *from* a member ends, its process is gone or cut off; consensus gets to
@@ -25,18 +28,23 @@ mod frame;
 mod greeting;
 mod incoming;
 mod outgoing;
+mod receiving;
+mod sending;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use revd_raft::{Body, Message, NodeId};
-use revd_replica::{Identity, Member};
+use revd_raft::{Body, Message, NodeId, SnapshotOutcome};
+use revd_replica::{Identity, Member, Outgoing, Received};
 use tokio::runtime::Handle as Runtime;
 
 pub use greeting::Acquaintance;
+use greeting::{Greeting, Kind};
 pub use incoming::{Arrivals, PATH, Presence, accept};
+pub use receiving::Reception;
 
-use outgoing::Stream;
+use outgoing::{Stream, Target};
+use sending::Sending;
 
 /// What the transport tells the core.
 #[derive(Debug)]
@@ -47,6 +55,20 @@ pub enum Event {
     Unreachable(NodeId),
     /// The last stream from this member has ended.
     Gone(NodeId),
+    /// A snapshot lies beside the tree, and this is to be told to consensus.
+    Snapshot {
+        /// What has arrived.
+        received: Box<Received>,
+        /// In the name of the leader that has sent it.
+        message: Message,
+    },
+    /// What has become of a snapshot for this member.
+    SnapshotSent {
+        /// The member.
+        to: NodeId,
+        /// How it went.
+        outcome: SnapshotOutcome,
+    },
     /// This member was removed from the cluster: another member says so.
     Removed,
 }
@@ -66,6 +88,7 @@ struct Peer {
     urls: Vec<String>,
     append: Stream,
     rest: Stream,
+    snapshot: Option<Sending>,
 }
 
 impl Peers {
@@ -86,23 +109,42 @@ impl Peers {
     }
 
     fn dial(&self, member: &Member) -> Peer {
-        let start = |kind| {
-            let target = outgoing::Target {
-                greeting: greeting::Greeting {
-                    cluster: self.identity.cluster,
-                    from: self.identity.member,
-                    to: member.id,
-                    kind,
-                },
-                urls: member.peer_urls.clone(),
-            };
-            Stream::start(&self.runtime, target, Arc::clone(&self.listener))
+        let start = |kind, waiting| {
+            let target = self.target(member.id, &member.peer_urls, kind);
+            Stream::start(&self.runtime, target, waiting, Arc::clone(&self.listener))
         };
         Peer {
             urls: member.peer_urls.clone(),
-            append: start(greeting::Kind::Append),
-            rest: start(greeting::Kind::Rest),
+            append: start(Kind::Append, 1_024),
+            rest: start(Kind::Rest, 4_096),
+            snapshot: None,
         }
+    }
+
+    fn target(&self, to: u64, urls: &[String], kind: Kind) -> Target {
+        let Identity { cluster, member: from } = self.identity;
+        Target { greeting: Greeting { cluster, from, to, kind }, urls: urls.to_vec() }
+    }
+
+    /// Sends a snapshot beside everything else; [`Event::SnapshotSent`] tells how it went, also if
+    /// the member is none any more.
+    pub fn send_snapshot(&mut self, outgoing: Outgoing) {
+        let to = outgoing.to();
+        let Some(urls) = self.to.get(&to.0).map(|peer| &peer.urls) else {
+            (self.listener)(Event::SnapshotSent { to, outcome: SnapshotOutcome::Failed });
+            return;
+        };
+        let target = self.target(to.0, urls, Kind::Snapshot);
+        let listener = Arc::clone(&self.listener);
+        let sending = sending::start(&self.runtime, target, outgoing, listener);
+        if let Some(peer) = self.to.get_mut(&to.0) {
+            peer.snapshot = Some(sending);
+        }
+    }
+
+    /// Gives up the snapshots under way: this member does not lead any more.
+    pub fn stop_snapshots(&mut self) {
+        self.to.values_mut().for_each(|peer| peer.snapshot = None);
     }
 
     /// Sends messages; never waits.

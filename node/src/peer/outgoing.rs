@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
-use super::greeting::{Greeting, Kind};
+use super::greeting::Greeting;
 use super::{Event, Listener, dial, frame, incoming};
 
 /// The pause before a broken stream is dialled again: the first, and the longest, between which it
@@ -78,7 +78,7 @@ struct Shared {
 
 /// Why a stream could not be made.
 #[derive(Debug, thiserror::Error)]
-enum DialError {
+pub(super) enum DialError {
     #[error("it has no address")]
     NoAddress,
     #[error(transparent)]
@@ -94,12 +94,14 @@ enum DialError {
 }
 
 impl Stream {
-    /// Dials and fills a stream on `runtime`, for as long as the returned end lives.
-    pub(super) fn start(runtime: &Runtime, target: Target, listener: Listener) -> Self {
-        let waiting = match target.greeting.kind {
-            Kind::Append => 1_024,
-            Kind::Rest => 4_096,
-        };
+    /// Dials and fills a stream on `runtime`, for as long as the returned end lives. So many
+    /// messages may wait.
+    pub(super) fn start(
+        runtime: &Runtime,
+        target: Target,
+        waiting: usize,
+        listener: Listener,
+    ) -> Self {
         let (queue, items) = mpsc::channel(waiting);
         let shared = Arc::new(Shared::default());
         let far = Queue { items, shared: Arc::clone(&shared) };
@@ -194,7 +196,7 @@ async fn keep(target: Target, mut queue: Queue, listener: Listener) {
 }
 
 /// A connection to the first of the member's addresses that answers.
-async fn reach(target: &Target) -> Result<TcpStream, DialError> {
+pub(super) async fn reach(target: &Target) -> Result<TcpStream, DialError> {
     let mut outcome = Err(DialError::NoAddress);
     for url in &target.urls {
         outcome = match tokio::time::timeout(DIAL, greet(url, &target.greeting)).await {
@@ -222,7 +224,7 @@ async fn greet(url: &str, greeting: &Greeting) -> Result<TcpStream, DialError> {
     }
     let upgraded = hyper::upgrade::on(response).await?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| DialError::Stranger)?;
-    // Nothing is ever sent back.
+    // Nothing is sent back before something was sent.
     if !parts.read_buf.is_empty() {
         return Err(DialError::Stranger);
     }
@@ -305,6 +307,7 @@ mod tests {
 
     use super::*;
     use crate::peer::frame::Frames;
+    use crate::peer::greeting::Kind;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -336,7 +339,7 @@ mod tests {
         let greeting = Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append };
         let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
         let target = Target { greeting, urls };
-        (Stream::start(&Runtime::current(), target, Arc::new(|_| true)), listener)
+        (Stream::start(&Runtime::current(), target, 1_024, Arc::new(|_| true)), listener)
     }
 
     /// Waits until messages are written to a socket.

@@ -36,7 +36,7 @@ use revd_disk::Disk;
 
 pub use incoming::{Incoming, ReceiveError, Received};
 pub use install::{InstallJob, Installation, Installed};
-pub use outgoing::Outgoing;
+pub use outgoing::{Outgoing, Start};
 
 /// Where the tree of a member is, and how it is opened. Clones are the same place.
 #[derive(Clone, Debug)]

@@ -59,15 +59,23 @@ impl Outgoing {
         self.export.next_chunk(budget)
     }
 
-    /// Goes on where the receiver stands after a broken connection, `None` for nowhere. False if
-    /// it cannot: the receiver has lost what this has given out, and needs another snapshot.
-    pub fn resume(&mut self, at: Option<&SnapshotPosition>) -> bool {
-        match at {
-            Some(at) if self.export.resume(at).is_ok() => {
-                self.has_begun = true;
-                true
-            }
-            _ => !self.has_begun,
+    /// Goes on where the receiver stands, `None` for nowhere, also after a broken connection.
+    /// `None` if it cannot: the receiver has lost what this has given out, and needs another
+    /// snapshot.
+    pub fn resume(&mut self, at: Option<&SnapshotPosition>) -> Option<Start> {
+        if at.is_some_and(|at| self.export.resume(at).is_ok()) {
+            self.has_begun = true;
+            return Some(Start::There);
         }
+        (!self.has_begun).then_some(Start::Anew)
     }
+}
+
+/// Where the next chunk belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the beginning of a reception.
+    Anew,
+    /// Where the receiver stands.
+    There,
 }

@@ -4,7 +4,7 @@ use std::task::{Poll, Waker};
 
 use revd_mvcc::{Watch, WatchOptions, WatchStream};
 use revd_raft::{Index, Input, NodeId, SnapshotOutcome, SnapshotRequest};
-use revd_replica::{Incoming, ReceiveError};
+use revd_replica::{Incoming, ReceiveError, snapshot::Start};
 
 use crate::replica::Replica;
 use crate::{Trio, chunks};
@@ -121,15 +121,15 @@ fn only_a_few_are_sent_at_one_time() {
 fn a_broken_stream_goes_on_where_the_receiver_stands() {
     let mut trio = behind();
     let mut outgoing = trio.outgoing();
-    assert!(outgoing.resume(None), "nothing was given out");
+    assert_eq!(outgoing.resume(None), Some(Start::Anew), "nothing was given out");
     let whole = chunks(&mut outgoing);
-    assert!(!outgoing.resume(None), "what was given out is lost");
+    assert_eq!(outgoing.resume(None), None, "what was given out is lost");
     let third = trio.third();
     for broken in 1..whole.len() {
         let mut incoming = Incoming::begin(third.machine.file()).unwrap();
         whole[..broken].iter().for_each(|chunk| incoming.push(chunk).unwrap());
         let Some(at) = incoming.position() else { continue };
-        assert!(outgoing.resume(Some(&at)));
+        assert_eq!(outgoing.resume(Some(&at)), Some(Start::There));
         while let Some(chunk) = outgoing.next_chunk(700).unwrap() {
             incoming.push(&chunk).unwrap();
         }
