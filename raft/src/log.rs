@@ -90,6 +90,10 @@ impl Log {
 
     /// The term of the entry at `index`, if the log reaches so far and it is still known.
     pub(crate) fn term(&self, index: Index) -> Option<Term> {
+        if index == Index(0) && self.first <= Index(1) {
+            // Before its first entry every log is the same.
+            return Some(Term(0));
+        }
         if index > self.last.index { None } else { self.terms.at(index) }
     }
 

@@ -40,9 +40,9 @@ pub struct Restart {
 impl Restart {
     /// The durable term and vote, what the state machine has applied, and the configuration there.
     /// Everything at its default is a member that has just been born; a cluster may as well be
-    /// born with a first configuration at any position. Nothing in a log tells of that first one: a
-    /// member that joins such a cluster begins with it too, or, if the cluster was born behind
-    /// position 0, with nothing, and gets a snapshot.
+    /// born with a first configuration at any position. A member that joins such a cluster begins
+    /// with it too; or with nothing at position 0, and gets a snapshot, or the log from its first
+    /// entry on, if that is a change of configuration which leads to the first one.
     #[must_use]
     pub fn new(
         config: &Config,

@@ -94,6 +94,8 @@ pub enum Command {
 /// A change of who belongs to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Membership {
+    /// The first members, all of them voters: the first entry of every log, never proposed.
+    Found(Vec<Member>),
     /// A new member, as voter or as learner.
     Add(Member),
     /// A member goes, and its id is never used again.
@@ -106,6 +108,10 @@ impl Membership {
     /// The change as consensus counts it.
     pub fn change(&self) -> Change {
         Change::Simple(match self {
+            Self::Found(members) => {
+                let steps = members.iter().map(|member| ChangeStep::AddVoter(NodeId(member.id)));
+                return Change::Joint { steps: steps.collect(), leaves_by_itself: true };
+            }
             Self::Add(member) if member.is_learner => ChangeStep::AddLearner(NodeId(member.id)),
             Self::Add(member) => ChangeStep::AddVoter(NodeId(member.id)),
             Self::Remove(id) => ChangeStep::Remove(NodeId(*id)),

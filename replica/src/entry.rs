@@ -20,6 +20,7 @@ use revd_api::etcdserverpb as pb;
 
 use crate::command::{AlarmAction, AlarmType, Command, Membership, RequestId};
 use crate::convert;
+use crate::members::Member;
 
 const FORMAT: u8 = 1;
 const FIXED: usize = 20;
@@ -58,6 +59,8 @@ pub enum Kind {
     MemberRemove = 14,
     /// [`Membership::Promote`]; payload `Member`, of which the id counts.
     MemberPromote = 15,
+    /// [`Membership::Found`]; payload {repeated 1: `Member`}.
+    Found = 16,
 }
 
 /// Who asked for a command; checked again when it is applied.
@@ -131,6 +134,12 @@ struct RemainingPayload {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct FoundPayload {
+    #[prost(message, repeated, tag = "1")]
+    members: Vec<pb::Member>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct VersionPayload {
     #[prost(string, tag = "1")]
     version: String,
@@ -197,6 +206,10 @@ pub fn encode(command: &Command, request: RequestId, author: &Author) -> Bytes {
 fn membership(change: &Membership, request: RequestId, author: &Author) -> Bytes {
     let only = |id: u64| pb::Member { id, ..pb::Member::default() };
     let (kind, payload) = match change {
+        Membership::Found(members) => {
+            let members = members.iter().cloned().map(pb::Member::from).collect();
+            return message(Kind::Found, request, author, &FoundPayload { members });
+        }
         Membership::Add(member) => (Kind::MemberAdd, member.clone().into()),
         Membership::Remove(id) => (Kind::MemberRemove, only(*id)),
         Membership::Promote(id) => (Kind::MemberPromote, only(*id)),
@@ -294,6 +307,11 @@ fn decode_payload(kind: u8, payload: Bytes) -> Result<Command, EntryError> {
         }
         k if k == Kind::MemberPromote as u8 => {
             Command::Membership(Membership::Promote(read::<pb::Member>(kind, payload)?.id))
+        }
+        k if k == Kind::Found as u8 => {
+            let m: FoundPayload = read(kind, payload)?;
+            let members = m.members.into_iter().map(Member::from).collect();
+            Command::Membership(Membership::Found(members))
         }
         other => return Err(EntryError::Kind(other)),
     })

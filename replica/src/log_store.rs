@@ -91,9 +91,7 @@ impl LogStore {
         bytes.clear();
         ends.clear();
         for entry in &persist.entries {
-            bytes.extend_from_slice(&entry.term.0.to_le_bytes());
-            bytes.push(kind_number(entry.kind));
-            bytes.extend_from_slice(&entry.data);
+            encode(entry, bytes);
             ends.push(bytes.len());
         }
         let mut start = 0;
@@ -131,6 +129,13 @@ impl LogStore {
     pub fn wal(&self) -> &Wal {
         &self.wal
     }
+}
+
+/// Adds the record of an entry to `bytes`.
+pub(crate) fn encode(entry: &Entry, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&entry.term.0.to_le_bytes());
+    bytes.push(kind_number(entry.kind));
+    bytes.extend_from_slice(&entry.data);
 }
 
 /// The raft entry in a record; `None` if the record cannot be one.

@@ -7,11 +7,10 @@
 //! ```
 //!
 //! A directory without a vote file is new, whatever an interrupted bootstrap has left there:
-//! nothing has been promised to anybody yet. A new member starts with a tree that already holds
-//! the effects of entry 1 of term 1, the founding of the cluster with its first members, so that
-//! every member begins from the same state; the log begins at entry 2. A member that joins a
-//! running cluster begins from nothing, at entry 0, and gets the founding with everything else
-//! from its leader.
+//! nothing has been promised to anybody yet. Entry 1 of term 1 is the founding of the cluster with
+//! its first members. A new member starts with this entry in its log, and with its effects in the
+//! tree, so that it is committed from the start. A member that joins a running cluster begins from
+//! nothing, at entry 0, and gets the founding with everything else from its leader.
 //!
 //! Recovery opens the tree, then the log, and checks that they fit:
 //!
@@ -31,9 +30,14 @@ use std::sync::Arc;
 
 use revd_disk::Disk;
 use revd_mvcc::Store;
-use revd_raft::{Config, Configuration, HardState, Index, NodeId, Position, Raft, Restart, Term};
+use revd_raft::{
+    Config, Configuration, Entry, EntryKind, HardState, Index, NodeId, Position, Raft, Restart,
+    Term,
+};
 
+use crate::command::{Command, Membership, RequestId};
 use crate::consensus::{Consensus, Retention};
+use crate::entry::{self, Author};
 use crate::error::OpenError;
 use crate::log_store::{self, LogStore};
 use crate::machine::Machine;
@@ -160,8 +164,9 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
             disk.remove(&log.join(name))?;
         }
     }
-    let birth = if settings.founders.is_empty() { Position::default() } else { FOUNDING };
-    let voters = settings.founders.iter().map(|founder| NodeId(founder.id));
+    let founders = &settings.founders;
+    let birth = if founders.is_empty() { Position::default() } else { FOUNDING };
+    let voters = founders.iter().map(|founder| NodeId(founder.id));
     let note = Note {
         origin: Origin::Grown,
         applied: birth,
@@ -173,7 +178,7 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
     options.owner = settings.identity.owner();
     let mut store = Store::create(Arc::clone(disk), &tree, options, &note.encode())?;
     let mut members = Members::default();
-    for founder in &settings.founders {
+    for founder in founders {
         members.put(&mut store, founder.clone())?;
     }
     store.publish();
@@ -183,11 +188,24 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
     drop(store);
     let mut log_options = settings.log.clone();
     log_options.owner = settings.identity.owner();
-    log_options.first_index = birth.index.0 + 1;
-    drop(revd_wal::Wal::open(Arc::clone(disk), &log, log_options)?);
+    let (log, _) = revd_wal::Wal::open(Arc::clone(disk), &log, log_options)?;
+    if birth == FOUNDING {
+        log.append(FOUNDING.index.0, &[&founding(founders)])?;
+    }
+    drop(log);
     let state = HardState { term: birth.term, vote: None };
     VoteFile::create(&**disk, dir, settings.identity, state)?;
     Ok(())
+}
+
+/// The record of the first entry.
+fn founding(founders: &[Member]) -> Vec<u8> {
+    let found = Command::Membership(Membership::Found(founders.to_vec()));
+    let Position { index, term } = FOUNDING;
+    let data = entry::encode(&found, RequestId(0), &Author::default());
+    let mut record = Vec::new();
+    log_store::encode(&Entry { term, index, kind: EntryKind::Configuration, data }, &mut record);
+    record
 }
 
 /// Checks that log and tree fit together; resets the log behind an installed tree.

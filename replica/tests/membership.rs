@@ -1,5 +1,5 @@
-//! Changes of members as the machine applies them: who belongs, who is refused, and what consensus
-//! is told.
+//! Changes of members as the machine applies them: who belongs, who is refused, what consensus is
+//! told, and how one that joins comes to know it all.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -22,13 +22,17 @@ struct Lone {
 }
 
 fn settings(founders: Vec<Member>) -> Settings {
-    let identity = Identity { cluster: 7, member: FOUNDER };
+    settings_of(FOUNDER, founders)
+}
+
+fn settings_of(member: u64, founders: Vec<Member>) -> Settings {
+    let identity = Identity { cluster: 7, member };
     let mut log = revd_wal::Options::default();
     log.segment_bytes = 64 << 10;
     Settings {
         identity,
         founders,
-        raft: Config::new(NodeId(FOUNDER)),
+        raft: Config::new(NodeId(member)),
         log,
         store: revd_mvcc::Options::new(identity.owner()),
         retention: Retention { decode_again: true, ..Retention::default() },
@@ -198,4 +202,67 @@ fn a_member_that_joins_begins_from_nothing() {
     let mut consensus = opened.consensus;
     consensus.step(Input::Tick).unwrap();
     assert!(consensus.take().messages.is_empty(), "nobody to talk to");
+}
+
+/// Carries messages between two members until neither has anything to do.
+fn talk(one: &mut recover::Opened, other: &mut recover::Opened) {
+    let mut quiet = 0;
+    while quiet < 2 {
+        let mut sent = Vec::new();
+        let mut moved = false;
+        for member in [&mut *one, &mut *other] {
+            let output = member.consensus.take();
+            moved |= output.persist.is_some() || !output.committed.is_empty();
+            if let Some(persist) = output.persist {
+                member.consensus.done(persist.run().unwrap()).unwrap();
+            }
+            for job in output.jobs {
+                if let JobDone::Log(done) = job.run().unwrap() {
+                    member.consensus.done(done).unwrap();
+                    moved = true;
+                }
+            }
+            if !output.committed.is_empty() {
+                let application = member.machine.apply(output.committed).unwrap();
+                let applied = member.machine.applied().index;
+                member.consensus.applied(applied, application.reconfigured).unwrap();
+            }
+            sent.extend(output.messages);
+        }
+        quiet = if moved || !sent.is_empty() { 0 } else { quiet + 1 };
+        for message in sent {
+            let to = if message.to.0 == FOUNDER { &mut *one } else { &mut *other };
+            to.consensus.step(Input::Message(message)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_member_that_joins_gets_the_founding_from_the_log() {
+    let disk = Sim::new(7);
+    let mut lone = Lone::open(&disk);
+    lone.checkpoint();
+    // After a restart the leader knows no terms of what is long applied.
+    drop(lone);
+    let mut lone = Lone::open(&disk);
+    let joining = settings_of(2, Vec::new());
+    let opened = recover::open(Arc::new(Sim::new(8)), Path::new("data"), joining);
+    let mut joiner = opened.unwrap();
+    lone.propose(Command::Membership(Membership::Add(member(2, 2, false)))).unwrap();
+    for _ in 0..30 {
+        lone.member.consensus.step(Input::Tick).unwrap();
+        joiner.consensus.step(Input::Tick).unwrap();
+        talk(&mut lone.member, &mut joiner);
+    }
+    assert_eq!(joiner.machine.applied(), lone.member.machine.applied());
+    assert_eq!(joiner.machine.members(), lone.member.machine.members());
+    let both = Configuration::new([NodeId(FOUNDER), NodeId(2)], []).unwrap();
+    assert_eq!(joiner.consensus.configuration(), &both);
+    assert_eq!(lone.member.consensus.configuration(), &both);
+}
+
+#[test]
+fn a_cluster_is_founded_once() {
+    let mut lone = Lone::open(&Sim::new(9));
+    lone.refuses(Membership::Found(vec![member(3, 3, false)]), Rejected::MemberExists);
 }

@@ -3,6 +3,8 @@
 //! Whether a change is wise (enough members started, connections healthy) was judged at the door;
 //! here counts only whether it fits the members that there are, which every member sees alike.
 
+use revd_raft::{Configuration, NodeId};
+
 use crate::command::{Answer, Membership, Rejected};
 use crate::error::Fatal;
 use crate::machine::{Application, Machine};
@@ -35,11 +37,22 @@ pub(super) fn change(machine: &mut Machine, change: &Membership, result: &mut Ap
     if let Err(rejected) = check(machine, change) {
         return Ok(Err(rejected));
     }
+    let configuration = match change {
+        Membership::Found(founders) => {
+            Configuration::new(founders.iter().map(|founder| NodeId(founder.id)), [])
+        }
+        change => machine.configuration.changed(&change.change()),
+    };
     // The members allow it; what is left is a last voter who would go.
-    let Ok(configuration) = machine.configuration.changed(&change.change()) else {
+    let Ok(configuration) = configuration else {
         return Ok(Err(Rejected::LastVoter));
     };
     match change {
+        Membership::Found(founders) => {
+            for founder in founders {
+                machine.members.put(&mut machine.store, founder.clone())?;
+            }
+        }
         Membership::Add(member) => machine.members.put(&mut machine.store, member.clone())?,
         Membership::Remove(id) => machine.members.remove(&mut machine.store, *id)?,
         Membership::Promote(id) => {
@@ -58,6 +71,8 @@ pub(super) fn change(machine: &mut Machine, change: &Membership, result: &mut Ap
 fn check(machine: &Machine, change: &Membership) -> Result<(), Rejected> {
     let members = &machine.members;
     match change {
+        Membership::Found(_) if machine.configuration == Configuration::default() => Ok(()),
+        Membership::Found(_) => Err(Rejected::MemberExists),
         Membership::Add(member) if members.was_removed(member.id) => Err(Rejected::MemberNotFound),
         Membership::Add(member) if members.get(member.id).is_some() => Err(Rejected::MemberExists),
         Membership::Add(member) if members.others_have(member.id, &member.peer_urls) => {
