@@ -86,13 +86,17 @@ async fn serve(config: Config) -> End {
         fail("cannot listen to signals", "the system refused");
         return End::Failure;
     };
+    let data_dir = config.data_dir.display().to_string();
     let started = tokio::select! {
         started = Server::start(config) => started,
         number = any(&mut terminate, &mut interrupt) => return End::Signal(number),
     };
     let mut server = match started {
         Ok(server) => server,
-        Err(StartError::Removed) => return End::Removed,
+        Err(StartError::Removed) => {
+            removed(&data_dir);
+            return End::Removed;
+        }
         Err(error) => {
             // Etcd's words for whatever happens in a start.
             fail("discovery failed", &error);
@@ -106,6 +110,7 @@ async fn serve(config: Config) -> End {
         }
         ended = server.ended() => match ended {
             Ok(_) => {
+                removed(&data_dir);
                 server.stop().await;
                 End::Removed
             }
@@ -115,6 +120,12 @@ async fn serve(config: Config) -> End {
             }
         }
     }
+}
+
+/// Says, in etcd's words, that the member does not belong to its cluster any more.
+fn removed(data_dir: &str) {
+    tracing::error!(error = %StartError::Removed, "server error");
+    tracing::warn!("data-dir" = data_dir, "data-dir used by this member must be removed");
 }
 
 /// Waits for the first of the two signals.

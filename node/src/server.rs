@@ -1,7 +1,7 @@
 //! A whole server as one value.
 //!
-//! The order of a start: lock the data directory, listen (so that a port in use is told before
-//! any file changes), open the member and start its threads, publish the member to its cluster,
+//! The order of a start: lock the data directory, find out who the member is, listen (so that a port
+//! in use is told before any file changes), open the member and start its threads, publish the member to its cluster,
 //! serve clients. The order of a stop is the reverse: no new connections, calls in progress end,
 //! a last checkpoint, the lock.
 
@@ -11,18 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revd_disk::{Disk, Real};
-use revd_replica::{Identity, Member};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 
-use crate::bootstrap::{self, DataDir, DirectoryError, Founding};
-use crate::config::{ClusterError, Config, Urls};
-use crate::driver::{self, CallError, Driver, DriverError, Ended, Handle};
+use crate::bootstrap::{self, DataDir, DirectoryError, JoinError};
+use crate::config::{ClusterError, ClusterState, Config};
+use crate::driver::{self, Birth, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
 use crate::http::serve::{Place, Protocols, Stopper, Stopping, serve};
 use crate::http::workers::Workers;
-use crate::http::{door, endpoints, lease, peer};
+use crate::http::{door, endpoints, lease, peer, promote};
 use crate::log::{list, took};
 use crate::peer::{Acquaintance, Arrivals};
 use crate::{ETCD_VERSION, readiness, rpc};
@@ -53,6 +52,9 @@ pub enum StartError {
     /// The initial cluster cannot be started.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// There is no such place for it in the cluster that it should belong to.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// A port is in use, or an address is not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -111,9 +113,10 @@ impl Server {
         log_directory(&directory);
         let limit = listen::client_limit().ok_or_else(too_few_descriptors)?;
         let workers = Arc::new(Workers::start(worker_count())?);
+        let birth = birth(&config, &directory).await?;
         let Listeners { peers, clients, metrics } = bind(&config)?;
         log_config(&config, &directory);
-        let (handle, mut driver) = open(&config, disk, &directory).await?;
+        let (handle, mut driver) = open(&config, disk, &directory, birth).await?;
 
         let (stopper, peer_stopper) = (Stopper::default(), Stopper::default());
         let peer_addresses = serve_peers(peers, &handle, &peer_stopper);
@@ -243,25 +246,25 @@ async fn open(
     config: &Config,
     disk: Arc<dyn Disk>,
     directory: &DataDir,
+    birth: Birth,
 ) -> Result<(Handle, Driver), StartError> {
-    let founding = if directory.is_new() { Some(bootstrap::found(config)?) } else { None };
-    let (identity, founders) = first_members(founding);
     let (config, path) = (config.clone(), directory.path().to_owned());
-    let opening =
-        tokio::task::spawn_blocking(move || driver::start(config, disk, &path, identity, founders));
+    let opening = tokio::task::spawn_blocking(move || driver::start(config, disk, &path, birth));
     let (handle, driver, _) = opening.await??;
     Ok((handle, driver))
 }
 
-/// What a member that has run before needs not: its own files say who it is.
-fn first_members(founding: Option<Founding>) -> (Identity, Vec<Member>) {
-    let Some(Founding { ids, members }) = founding else {
-        return (Identity { cluster: 0, member: 0 }, Vec::new());
-    };
-    let founder =
-        |(id, urls): (u64, Urls)| Member { id, peer_urls: urls.to_strings(), ..Member::default() };
-    let founders = members.into_iter().map(founder).collect();
-    (Identity { cluster: ids.cluster, member: ids.member }, founders)
+/// Finds out who a new member is. One that has run before knows.
+async fn birth(config: &Config, directory: &DataDir) -> Result<Birth, StartError> {
+    if !directory.is_new() {
+        return Ok(Birth::default());
+    }
+    if config.initial_cluster_state == ClusterState::Existing {
+        return Ok(bootstrap::join(config).await?);
+    }
+    let birth = bootstrap::found(config)?;
+    bootstrap::check_unknown(&birth).await?;
+    Ok(birth)
 }
 
 /// Makes the member known to its cluster; as often as it takes, as long as the member runs.
@@ -326,6 +329,8 @@ fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) 
                     accept_stream(&handle, &arrivals, streams, request)
                 } else if let Some(reply) = lease::answer(&handle, &request).await {
                     reply.map(Body::new)
+                } else if let Some(reply) = promote::answer(&handle, &request).await {
+                    reply.map(Body::new)
                 } else {
                     peer::answer(&handle, &request).map(Body::new)
                 }
@@ -342,12 +347,10 @@ fn accept_stream(
     stopping: Stopping,
     request: http::Request<hyper::body::Incoming>,
 ) -> http::Response<Body> {
-    let (status, members) = (handle.status(), handle.members());
-    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let status = handle.status();
     let known = Acquaintance {
         cluster: status.cluster_id,
         member: status.member_id,
-        members: &ids,
         removed: &handle.removed(),
     };
     crate::peer::accept(arrivals, known, stopping, request)

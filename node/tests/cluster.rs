@@ -4,115 +4,15 @@
 
 mod support;
 
-use std::process::Command;
-use std::time::{Duration, Instant};
-
 use revd_api::etcdserverpb::cluster_client::ClusterClient;
-use revd_api::etcdserverpb::kv_client::KvClient;
 use revd_api::etcdserverpb::lease_client::LeaseClient;
 use revd_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use revd_api::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberListRequest,
-    MoveLeaderRequest, PutRequest, RangeRequest, StatusRequest,
+    MoveLeaderRequest, RangeRequest, StatusRequest,
 };
-use support::Server;
-use tonic::transport::Channel;
-use tonic::{Code, Status};
-
-/// Everything that takes no longer than this has happened.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Member {
-    ports: (u16, u16),
-    dir: tempfile::TempDir,
-    /// None while it is down.
-    server: Option<Server>,
-}
-
-struct Cluster {
-    members: Vec<Member>,
-    initial: String,
-}
-
-impl Cluster {
-    fn start(size: usize) -> Self {
-        let members: Vec<Member> = (0..size)
-            .map(|_| Member {
-                ports: (support::free_port(), support::free_port()),
-                dir: support::scratch(),
-                server: None,
-            })
-            .collect();
-        let one =
-            |(n, member): (usize, &Member)| format!("m{n}=http://127.0.0.1:{}", member.ports.1);
-        let initial = members.iter().enumerate().map(one).collect::<Vec<_>>().join(",");
-        let mut cluster = Self { members, initial };
-        (0..size).for_each(|n| cluster.bring_up(n));
-        cluster
-    }
-
-    fn bring_up(&mut self, n: usize) {
-        let member = &mut self.members[n];
-        let name = format!("m{n}");
-        let more = ["--name", &name, "--initial-cluster", &self.initial];
-        let command = Command::new(env!("CARGO_BIN_EXE_revd"));
-        member.server = Some(Server::start_on(member.ports, command, member.dir.path(), &more));
-    }
-
-    fn kill(&mut self, n: usize) {
-        self.members[n].server.take().expect("it runs").kill();
-    }
-
-    async fn connect(&mut self, n: usize) -> Channel {
-        self.members[n].server.as_mut().expect("it runs").connect().await
-    }
-
-    async fn kv(&mut self, n: usize) -> KvClient<Channel> {
-        KvClient::new(self.connect(n).await)
-    }
-
-    /// Waits until some member that is up says that it leads, and returns its number.
-    async fn leader(&mut self) -> usize {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            for n in 0..self.members.len() {
-                if self.members[n].server.is_none() {
-                    continue;
-                }
-                let mut client = MaintenanceClient::new(self.connect(n).await);
-                if let Ok(status) = client.status(StatusRequest {}).await {
-                    let status = status.into_inner();
-                    let own = status.header.map(|header| header.member_id);
-                    if own == Some(status.leader) {
-                        return n;
-                    }
-                }
-            }
-        }
-        panic!("no leader within {PATIENCE:?}");
-    }
-}
-
-async fn put(kv: &mut KvClient<Channel>, key: &str, value: &str) -> Result<(), Status> {
-    let (key, value) = (key.to_owned().into(), value.to_owned().into());
-    kv.put(PutRequest { key, value, ..PutRequest::default() }).await.map(drop)
-}
-
-async fn get(kv: &mut KvClient<Channel>, key: &str, serializable: bool) -> Option<String> {
-    let key = key.to_owned().into();
-    let range = RangeRequest { key, serializable, ..RangeRequest::default() };
-    let answer = kv.range(range).await.expect("the read is answered").into_inner();
-    let kv = answer.kvs.into_iter().next()?.expect("a record");
-    Some(String::from_utf8(kv.value.to_vec()).expect("text"))
-}
-
-/// Puts until it is acknowledged.
-async fn put_at_last(kv: &mut KvClient<Channel>, key: &str, value: &str) {
-    let start = Instant::now();
-    while let Err(status) = put(kv, key, value).await {
-        assert!(start.elapsed() < PATIENCE, "{status}");
-    }
-}
+use support::cluster::{Cluster, get, put, put_at_last};
+use tonic::Code;
 
 #[tokio::test]
 async fn each_member_takes_writes_and_reads_all_of_them() {

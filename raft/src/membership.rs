@@ -34,7 +34,7 @@ use crate::configuration::{Change, ChangeStep, Configuration};
 use crate::entry::{Entry, EntryKind};
 use crate::error::Refused;
 use crate::message::Body;
-use crate::number::{Index, Position};
+use crate::number::{Index, NodeId, Position};
 use crate::output::Role;
 use crate::planted::Bug;
 use crate::progress::Peer;
@@ -81,6 +81,15 @@ impl Raft {
             Change::Joint { steps, .. } => steps.iter().try_for_each(|&step| self.check_step(step)),
             Change::Keep | Change::Leave => Ok(()),
         }
+    }
+
+    /// Whether this leader would take a proposal to promote a learner now.
+    ///
+    /// # Errors
+    /// When this member does not lead, or the learner lags. Who is no learner is not refused here.
+    pub fn check_promotion(&self, learner: NodeId) -> Result<(), Refused> {
+        self.check_leader()?;
+        self.check_step(ChangeStep::AddVoter(learner))
     }
 
     /// A learner becomes a voter only when it has caught up (section 4.2.1 of the dissertation):

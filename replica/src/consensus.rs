@@ -398,6 +398,14 @@ impl Consensus {
         self.raft.plant(bug);
     }
 
+    /// Whether this leader would take a proposal to promote a learner now.
+    ///
+    /// # Errors
+    /// [`Refused`] when this member does not lead, or the learner lags.
+    pub fn check_promotion(&self, learner: NodeId) -> Result<(), Refused> {
+        self.raft.check_promotion(learner)
+    }
+
     /// The log.
     pub fn log(&self) -> &Arc<LogStore> {
         &self.log

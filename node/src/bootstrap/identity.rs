@@ -1,17 +1,10 @@
 //! Ids of members and clusters, computed as etcd does: other tools and members must agree.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use sha1::{Digest, Sha1};
 
 use crate::config::Urls;
-
-/// Who a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ids {
-    /// The member, never 0.
-    pub member: u64,
-    /// Its cluster.
-    pub cluster: u64,
-}
 
 /// Id of a member that starts a cluster: a hash of its sorted peer URLs and the cluster's token.
 /// The name is not part of it.
@@ -20,6 +13,16 @@ pub fn member_id(peer_urls: &Urls, token: &str) -> u64 {
     let mut text: String = peer_urls.iter().map(|url| url.as_str()).collect();
     text.push_str(token);
     first_eight(text.as_bytes())
+}
+
+/// Id of a member that is added to a running cluster: a hash of its sorted peer URLs and the second
+/// in which it is added.
+#[must_use]
+pub fn added_member_id(peer_urls: &[String], now: SystemTime) -> u64 {
+    let mut urls = peer_urls.to_vec();
+    urls.sort_unstable();
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    first_eight(format!("{}{seconds}", urls.concat()).as_bytes())
 }
 
 /// Id of a cluster: a hash of the ids of its first members.

@@ -23,9 +23,6 @@ pub enum ClusterError {
     /// This member is not among them.
     #[error("couldn't find local name {0:?} in the initial cluster configuration")]
     NoLocalName(String),
-    /// A member that joins others.
-    #[error("--initial-cluster-state=existing is not built yet")]
-    Existing,
     /// The entry of this member and what it advertises are not the same.
     #[error("{flag} has {found} but missing from {other}={listed}")]
     Mismatch {

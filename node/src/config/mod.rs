@@ -79,6 +79,12 @@ pub struct Config {
     pub initial_cluster: String,
     /// Whether an empty data directory starts a cluster or joins one.
     pub initial_cluster_state: ClusterState,
+    /// Whether changes of members that put the quorum at risk are refused.
+    pub strict_reconfig_check: bool,
+    /// Learners that a cluster may have at one time.
+    pub max_learners: u32,
+    /// Whether a leader promotes learners by itself once they have caught up.
+    pub promote_learners: bool,
     /// Goes into the ids of member and cluster.
     pub initial_cluster_token: String,
     /// Level and shape of the log.
@@ -119,6 +125,9 @@ impl Default for Config {
             initial_advertise_peer_urls: local(2380),
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_state: ClusterState::New,
+            strict_reconfig_check: true,
+            max_learners: 1,
+            promote_learners: false,
             initial_cluster_token: "etcd-cluster".to_owned(),
             log: log::Settings::default(),
             max_request_bytes: 1_572_864,

@@ -162,6 +162,27 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known(
         CLUSTERING,
+        "strict-reconfig-check",
+        Kind::Switch,
+        "true",
+        "Refuse changes of members that would put the quorum at risk.",
+    ),
+    known(
+        CLUSTERING,
+        "max-learners",
+        Kind::Unsigned,
+        "1",
+        "Members that do not vote, at one time.",
+    ),
+    known(
+        CLUSTERING,
+        "experimental-promote-learners",
+        Kind::Switch,
+        "false",
+        "As the leader, promote learners as soon as they have caught up (not an option of etcd).",
+    ),
+    known(
+        CLUSTERING,
         "initial-cluster-token",
         Kind::Text,
         "etcd-cluster",
@@ -284,7 +305,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "watch-progress-notify-interval",
     "bootstrap-defrag-threshold-megabytes",
     "downgrade-check-time",
-    "max-learners",
 ];
 
 /// Options of etcd that are switches and are not built.
@@ -296,7 +316,6 @@ pub(crate) const NOT_BUILT_SWITCHES: &[&str] = &[
     "memory-mlock",
     "discovery-insecure-transport",
     "discovery-insecure-skip-tls-verify",
-    "strict-reconfig-check",
     "pre-vote",
     "client-cert-auth",
     "auto-tls",

@@ -50,6 +50,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         ("heartbeat-interval", &mut config.heartbeat_interval),
         ("election-timeout", &mut config.election_timeout),
         ("snapshot-catchup-entries", &mut config.catch_up_entries),
+        ("max-learners", &mut config.max_learners),
     ] {
         *value = number(given, name, *value);
     }
@@ -60,8 +61,13 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         config.warning_apply = Duration::from_nanos(nanoseconds);
     }
     config.auto_compaction = auto_compaction(given).map_err(refused)?;
-    let checkpoint = given.text("experimental-enable-lease-checkpoint");
-    config.lease_checkpoint = checkpoint.and_then(flags::switch).unwrap_or(config.lease_checkpoint);
+    for (name, value) in [
+        ("experimental-enable-lease-checkpoint", &mut config.lease_checkpoint),
+        ("strict-reconfig-check", &mut config.strict_reconfig_check),
+        ("experimental-promote-learners", &mut config.promote_learners),
+    ] {
+        *value = given.text(name).and_then(flags::switch).unwrap_or(*value);
+    }
     Ok(config)
 }
 

@@ -1,10 +1,13 @@
-//! What the core does because there are others: it hears them, waits for a leader, hands over.
+//! What the core does because there are others: it hears them, waits for a leader, hands over, and
+//! carries through changes of members.
 
 use std::time::{Duration, Instant};
 
 use revd_raft::{Feed, Input, NodeId, Refused, Role};
 
-use revd_replica::{Command, Demand, Fatal, Rejected};
+use revd_replica::{
+    Applied, Command, Demand, Fatal, Membership, Reconfigured, Rejected, RequestId,
+};
 
 use super::core::{Core, answer, refusal};
 use super::handle::{CallError, Proposal, Slot, WAITING_BOUND};
@@ -21,6 +24,15 @@ const FORGET_AFTER: Duration = Duration::from_secs(1);
 /// figure).
 const LEAVE_AFTER: Duration = Duration::from_secs(1);
 
+/// Learners that have caught up are looked for each second.
+const PROMOTE_AFTER: Duration = Duration::from_secs(1);
+
+/// A change of voters that is applied and not sealed yet: until then a removed voter is needed, so
+/// it is not told, is talked to, and whoever wants it gone has no answer (`revd_raft`, membership).
+pub(super) struct Unsealed {
+    answer: Option<(RequestId, Result<Applied, Rejected>)>,
+}
+
 impl Core {
     /// Takes what the streams between members bring.
     pub(super) fn peer(&mut self, event: Event, now: Instant) {
@@ -31,8 +43,8 @@ impl Core {
             Event::Gone(_) => {}
             Event::Snapshot { received, message } => self.received(*received, message),
             Event::SnapshotSent { to, outcome } => self.consensus.sent(to, outcome),
+            Event::Met { id, urls } => self.peers.meet(id.0, urls, self.machine.members()),
             Event::Removed => {
-                tracing::error!("the member has been permanently removed from the cluster");
                 self.removed_at.get_or_insert(now);
             }
         }
@@ -174,12 +186,79 @@ impl Core {
         }
     }
 
+    /// A change of configuration was applied, the last entry of its batch, or was none. It seals the
+    /// one before, and if it has changed who votes, it is to be sealed itself.
+    pub(super) fn reconfigured(
+        &mut self,
+        reconfigured: &Reconfigured,
+        answers: &mut Vec<(RequestId, Result<Applied, Rejected>)>,
+        now: Instant,
+    ) {
+        let before = self.consensus.configuration();
+        let (mut is_unsealed, mut is_removal) = (false, false);
+        if let Reconfigured::To(after) = reconfigured {
+            is_unsealed = before.voters() != after.voters();
+            is_removal = before.voters().len() > after.voters().len();
+        }
+        // A member that was removed, and does not lead, hears of no seal any more.
+        let hears = self.role.role == Role::Leader
+            || !self.machine.members().was_removed(self.consensus.status().id.0);
+        let held = if is_removal && hears { answers.pop() } else { None };
+        if let Some(Unsealed { answer: Some(answer) }) = self.unsealed.take() {
+            answers.push(answer);
+        }
+        self.unsealed = is_unsealed.then_some(Unsealed { answer: held });
+        if !is_unsealed {
+            self.members_changed(now);
+            self.peers.part();
+        }
+    }
+
+    /// When this member ends, because it was removed. As a leader it stays until that is sealed.
+    pub(super) fn leaves_at(&self) -> Option<Instant> {
+        let is_needed = self.unsealed.is_some() && self.role.role == Role::Leader;
+        self.removed_at.filter(|_| !is_needed)
+    }
+
+    /// Answers whether a learner has caught up.
+    pub(super) fn check_promotion(&self, id: NodeId, slot: Slot<()>) {
+        let outcome = match self.consensus.check_promotion(id) {
+            Err(Refused::NotLeader { .. }) => Err(CallError::NotLeader),
+            outcome => outcome.map_err(|refused| refusal(&refused)),
+        };
+        answer(slot, outcome);
+    }
+
+    /// Whether this member leads others that do not vote.
+    pub(super) fn has_learners(&self) -> bool {
+        let learners = self.consensus.configuration().learners();
+        self.role.role == Role::Leader && !learners.is_empty()
+    }
+
+    /// Promotes a learner that has caught up, if that is wanted.
+    pub(super) fn promote_by_itself(&mut self, now: Instant) {
+        if !self.has_learners() || self.promote_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.promote_at = Some(now + PROMOTE_AFTER);
+        let learners = self.consensus.configuration().learners().iter().copied();
+        let able: Vec<NodeId> =
+            learners.filter(|id| self.consensus.check_promotion(*id).is_ok()).collect();
+        // One at a time; the next one follows a second later.
+        if let Some(id) = able.first() {
+            report::promoting(id.0);
+            self.propose_unasked(Command::Membership(Membership::Promote(id.0)));
+        }
+    }
+
     /// Members, alarms or the version have changed.
     pub(super) fn members_changed(&mut self, now: Instant) {
+        let identity = self.consensus.log().identity();
+        report::members(identity, &self.shared.facts.read().members, self.machine.members());
         self.publish_facts();
         let members = self.machine.members();
-        self.peers.set(members.iter());
-        let own = self.consensus.status().id.0;
+        self.peers.set(members);
+        let own = identity.member;
         if members.was_removed(own) && self.removed_at.is_none() {
             tracing::warn!(
                 "local-member-id" = %format_args!("{own:x}"),

@@ -17,6 +17,7 @@ use revd_replica::{
     LeaseChange, Lessor, Machine, Now, Received, Rejected, Renewal, RequestId, entry,
 };
 
+use super::cluster::Unsealed;
 use super::handle::{CallError, Proposal, Request, Shared, Slot, Status};
 use super::jobs::Jobs;
 use super::report;
@@ -43,6 +44,10 @@ pub(super) struct Core {
     pub(super) checkpoint_at: Option<Instant>,
     pub(super) room: Room,
     pub(super) upkeep: Upkeep,
+    /// A change of voters that is applied and not sealed yet.
+    pub(super) unsealed: Option<Unsealed>,
+    /// When it is looked for learners that have caught up, if this member promotes them by itself.
+    pub(super) promote_at: Option<Instant>,
     /// When this member, which was removed from its cluster, is to end.
     pub(super) removed_at: Option<Instant>,
     /// A snapshot that consensus wants installed, until it says that nothing is in the way.
@@ -124,6 +129,7 @@ impl Core {
             self.turn(now)?;
             self.expire_leases(now);
             self.compact_by_itself(now);
+            self.promote_by_itself(now);
             self.turn(now)?;
             self.look_after_room(now)?;
             self.start_work(now)?;
@@ -131,7 +137,7 @@ impl Core {
                 self.finish()?;
                 return Ok(Ended::Stopped);
             }
-            if self.removed_at.is_some_and(|at| at <= now) {
+            if self.leaves_at().is_some_and(|at| at <= now) {
                 self.finish()?;
                 return Ok(Ended::Removed);
             }
@@ -146,7 +152,11 @@ impl Core {
         let lease = lease.map(|at| self.clock.instant(at));
         let checkpoint = self.checkpoint_at.filter(|_| !self.machine.is_checkpointing());
         let (room, upkeep) = (self.room_deadline(), self.upkeep_deadline());
-        [tick, lease, checkpoint, room, upkeep, self.removed_at].into_iter().flatten().min()
+        let promotion = self.promote_at.filter(|_| self.has_learners());
+        [tick, lease, checkpoint, room, upkeep, promotion, self.leaves_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A lone leader has nobody to send heartbeats to and nobody who could depose it: it needs no
@@ -187,6 +197,7 @@ impl Core {
                 self.look_after_room(now)?;
             }
             Request::Peer(event) => self.peer(event, now),
+            Request::CheckPromotion { id, slot } => self.check_promotion(id, slot),
             Request::Transfer { to, slot } => self.transfer(to, slot),
             Request::HandOver(slot) => self.hand_over(slot),
             Request::Barrier(slot) => self.waiting.barriers.push(slot),
@@ -314,6 +325,9 @@ impl Core {
         if report::applied(begun.elapsed(), limit, applied.0 - before, applied.0) {
             self.shared.meters.slow_applies.add(1);
         }
+        if let Some(reconfigured) = &application.reconfigured {
+            self.reconfigured(reconfigured, &mut application.answers, now);
+        }
         self.consensus.applied(applied, application.reconfigured.take())?;
         // Whoever gets an answer also finds it in what the member says of itself.
         self.publish_status();
@@ -351,16 +365,20 @@ impl Core {
             self.members_changed(now);
         }
         for (id, result) in application.answers {
-            match self.waiting.proposals.remove(&id) {
-                Some((slot, demand)) => {
-                    self.let_out(demand);
-                    answer(slot, result.map_err(CallError::Rejected));
-                }
-                None => self.answered_unasked(id, &result, now),
-            }
+            self.answer_proposal(id, result, now);
         }
         if self.checkpoint_at.is_none() {
             self.checkpoint_at = Some(now + CHECKPOINT_AFTER);
+        }
+    }
+
+    fn answer_proposal(&mut self, id: RequestId, result: Result<Applied, Rejected>, now: Instant) {
+        match self.waiting.proposals.remove(&id) {
+            Some((slot, demand)) => {
+                self.let_out(demand);
+                answer(slot, result.map_err(CallError::Rejected));
+            }
+            None => self.answered_unasked(id, &result, now),
         }
     }
 
@@ -523,7 +541,9 @@ impl Core {
         let members = self.machine.members();
         let mut facts = self.shared.facts.write();
         facts.members = Arc::new(members.iter().cloned().collect());
-        facts.removed = Arc::new(members.removed().collect());
+        if self.unsealed.is_none() {
+            facts.removed = Arc::new(members.removed().collect());
+        }
         facts.alarms = Arc::new(self.machine.alarms().collect());
         facts.cluster_version = members.version().map(Arc::from);
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering:
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::StatusCode;
 use parking_lot::RwLock;
 use revd_mvcc::{Hub, View};
 use revd_raft::NodeId;
@@ -29,7 +30,7 @@ pub const WAITING_BOUND: usize = 65_536;
 const SETTLED: Duration = Duration::from_secs(5);
 
 /// The pause before a leader is asked again that could not be, or was none (etcd's figure).
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+pub const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a call did not get its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +114,8 @@ pub(super) enum Request {
     Propose(Proposal),
     /// Something has come from another member.
     Peer(Event),
+    /// Ask whether a learner has caught up.
+    CheckPromotion { id: NodeId, slot: Slot<()> },
     /// Hand leadership to a member.
     Transfer { to: NodeId, slot: Slot<()> },
     /// Hand leadership to whoever is best placed, if there is anybody.
@@ -286,9 +289,35 @@ impl Handle {
         self.call(Request::HandOver).await
     }
 
-    /// Takes an event of the streams between members; says whether the member still runs. A message
-    /// that finds the inbox full is lost, as it might have been on the way.
+    /// Whether a learner may be promoted: whether it has caught up with this member, which leads.
+    ///
+    /// # Errors
+    /// [`CallError::NotCaughtUp`], [`CallError::NotLeader`]; others when the core is in the way.
+    pub async fn check_promotion(&self, id: u64) -> Result<(), CallError> {
+        self.call(|slot| Request::CheckPromotion { id: NodeId(id), slot }).await
+    }
+
+    /// Has the leader promote a learner: the status of its answer, and the text.
+    ///
+    /// # Errors
+    /// [`CallError`], when it could not be asked in time.
+    pub async fn promote_at(
+        &self,
+        urls: &[String],
+        id: u64,
+    ) -> Result<(StatusCode, Bytes), CallError> {
+        self.in_time(self.shared.calls.promote(urls, id)).await
+    }
+
+    /// Takes an event of the streams between members; says whether its sender is to go on. A
+    /// message that finds the inbox full is lost, as it might have been on the way.
     pub fn peer_event(&self, event: Event) -> bool {
+        if let Event::Message(message) = &event
+            && self.was_removed(message.from.0)
+        {
+            // It dials again, and is told.
+            return false;
+        }
         let pushed = match event {
             Event::Message(_) => self.shared.inbox.push(Request::Peer(event)),
             // One for each stream that begins or ends.
@@ -306,7 +335,7 @@ impl Handle {
     pub async fn keep_alive(&self, id: i64) -> Result<Option<i64>, CallError> {
         let until = Instant::now() + self.request_timeout();
         loop {
-            let outcome = match self.leader_urls() {
+            let outcome = match self.leader() {
                 None => Err(CallError::NotPrimary),
                 Some(Leader::Here) => self.renew_here(id).await,
                 Some(Leader::At(urls)) => self.in_time(self.shared.calls.renew(&urls, id)).await,
@@ -325,7 +354,7 @@ impl Handle {
     pub async fn time_to_live(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
         let until = Instant::now() + self.request_timeout();
         loop {
-            let outcome = match self.leader_urls() {
+            let outcome = match self.leader() {
                 None => Err(CallError::NotPrimary),
                 Some(Leader::Here) => self.remaining_here(id).await,
                 Some(Leader::At(urls)) => {
@@ -376,7 +405,7 @@ impl Handle {
     }
 
     /// Where the leader is, if one is known.
-    fn leader_urls(&self) -> Option<Leader> {
+    pub fn leader(&self) -> Option<Leader> {
         let status = self.status();
         if status.leader == status.member_id {
             return Some(Leader::Here);
@@ -434,7 +463,11 @@ impl Handle {
         Arc::clone(&self.shared.facts.read().members)
     }
 
-    /// Ids of the members that were removed.
+    fn was_removed(&self, id: u64) -> bool {
+        self.shared.facts.read().removed.binary_search(&id).is_ok()
+    }
+
+    /// Ids of the members that were removed, in order.
     pub fn removed(&self) -> Arc<Vec<u64>> {
         Arc::clone(&self.shared.facts.read().removed)
     }
@@ -568,8 +601,11 @@ impl Handle {
 }
 
 /// Who is to be asked.
-enum Leader {
+#[derive(Clone, Debug)]
+pub enum Leader {
+    /// This member.
     Here,
+    /// Another one, at these URLs.
     At(Vec<String>),
 }
 

@@ -34,7 +34,7 @@ use revd_replica::{
 use tokio::sync::oneshot;
 
 pub use self::core::Ended;
-pub use handle::{CallError, Handle, Sizes, Status, WAITING_BOUND};
+pub use handle::{ASK_AGAIN, CallError, Handle, Leader, Sizes, Status, WAITING_BOUND};
 pub use meters::{BOUNDS, Counter, Histogram, Meters};
 
 use self::core::{Clock, Core, TICK, Waiting};
@@ -63,9 +63,28 @@ pub struct Driver {
     ended: oneshot::Receiver<Result<Ended, String>>,
 }
 
+/// What a member begins with that has not run before.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// Who it is.
+    pub identity: Identity,
+    /// The first members of a new cluster, itself included; none if it joins one.
+    pub founders: Vec<Member>,
+    /// The members of the cluster that it joins: who may answer it before it knows anybody.
+    pub met: Vec<Member>,
+}
+
+impl Default for Birth {
+    /// Of no use but to a member that has run before: its own files say who it is.
+    fn default() -> Self {
+        let identity = Identity { cluster: 0, member: 0 };
+        Self { identity, founders: Vec::new(), met: Vec::new() }
+    }
+}
+
 /// Opens the member in the data directory and starts its threads.
 ///
-/// `identity` and `founders` count only where no member lives yet.
+/// `birth` counts only where no member lives yet.
 ///
 /// # Errors
 /// [`DriverError`]; nothing runs then.
@@ -73,19 +92,16 @@ pub fn start(
     config: Config,
     disk: Arc<dyn Disk>,
     dir: &Path,
-    identity: Identity,
-    founders: Vec<Member>,
+    birth: Birth,
 ) -> Result<(Handle, Driver, Report), DriverError> {
     let opening = Instant::now();
+    let Birth { identity, founders, met } = birth;
     let settings = settings(&config, identity, founders);
     let opened = recover::open(disk, dir, settings)?;
     let report = opened.report;
     let machine = opened.machine;
     report::opened(&config, &dir.join(recover::TREE_FILE), &report, opening.elapsed());
     report::starting(report.identity, crate::ETCD_VERSION, machine.members().version());
-    if report.is_new {
-        machine.members().iter().for_each(|member| report::added_member(report.identity, member));
-    }
     let shared = Arc::new(Shared::new(
         config.clone(),
         &machine,
@@ -105,7 +121,7 @@ pub fn start(
         machine,
         lessor: Lessor::new(options, opened.leases),
         jobs: jobs::Jobs::new(&shared)?,
-        peers: peers(report.identity, Handle { shared: Arc::clone(&shared) }),
+        peers: peers(report.identity, met, Handle { shared: Arc::clone(&shared) }),
         clock: Clock { start: now },
         waiting: Waiting::default(),
         role: RoleChange::default(),
@@ -113,6 +129,8 @@ pub fn start(
         checkpoint_at: None,
         room: Room::default(),
         upkeep: Upkeep::new(auto, now),
+        unsealed: None,
+        promote_at: shared.config.promote_learners.then_some(now),
         removed_at: None,
         received: None,
     };
@@ -124,6 +142,10 @@ pub fn start(
         commit: report.applied.index.0,
         ..Status::default()
     };
+    if !report.is_new {
+        // Those who were there before are no news.
+        core.publish_facts();
+    }
     core.members_changed(now);
     core.publish_sizes();
     if core.consensus.is_lone() {
@@ -141,9 +163,10 @@ pub fn start(
 }
 
 /// The streams to other members, whose events go into the inbox.
-fn peers(identity: Identity, handle: Handle) -> Peers {
+fn peers(identity: Identity, met: Vec<Member>, handle: Handle) -> Peers {
+    let urls = handle.config().initial_advertise_peer_urls.to_strings();
     let listener = Arc::new(move |event| handle.peer_event(event));
-    Peers::new(identity, tokio::runtime::Handle::current(), listener)
+    Peers::new(identity, urls, met, tokio::runtime::Handle::current(), listener)
 }
 
 /// Runs the core to its end, and says how it ended.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use revd_mvcc::Revision;
 use revd_raft::{Index, Position, Refused, Role, RoleChange};
-use revd_replica::{AlarmAction, Fatal, Identity, Member, Report};
+use revd_replica::{AlarmAction, Fatal, Identity, Member, Members, Report};
 
 use crate::config::Config;
 use crate::log::{list, took};
@@ -93,14 +93,69 @@ pub(super) fn applied_snapshot(position: Position, revision: Revision) {
     );
 }
 
-/// A founding member of a new cluster.
-pub(super) fn added_member(identity: Identity, member: &Member) {
+/// Who belongs to the cluster has changed: a line for each difference.
+pub(super) fn members(identity: Identity, before: &[Member], now: &Members) {
+    for member in now.iter() {
+        match before.iter().find(|earlier| earlier.id == member.id) {
+            None => added_member(identity, member),
+            Some(earlier) if earlier.is_learner && !member.is_learner => {
+                promoted_member(identity, member);
+            }
+            Some(earlier) if earlier.peer_urls != member.peer_urls => {
+                updated_member(identity, member);
+            }
+            Some(_) => {}
+        }
+    }
+    for gone in before.iter().filter(|earlier| now.get(earlier.id).is_none()) {
+        removed_member(identity, gone);
+    }
+}
+
+/// A learner has caught up, and the leader promotes it by itself.
+pub(super) fn promoting(member: u64) {
+    tracing::info!(
+        "learner-member-id" = %format_args!("{member:x}"),
+        "the learner has caught up, and is promoted"
+    );
+}
+
+fn added_member(identity: Identity, member: &Member) {
     tracing::info!(
         "cluster-id" = %format_args!("{:x}", identity.cluster),
         "local-member-id" = %format_args!("{:x}", identity.member),
         "added-peer-id" = %format_args!("{:x}", member.id),
         "added-peer-peer-urls" = list(&member.peer_urls).as_slice(),
         "added member"
+    );
+}
+
+fn updated_member(identity: Identity, member: &Member) {
+    tracing::info!(
+        "cluster-id" = %format_args!("{:x}", identity.cluster),
+        "local-member-id" = %format_args!("{:x}", identity.member),
+        "updated-remote-peer-id" = %format_args!("{:x}", member.id),
+        "updated-remote-peer-urls" = list(&member.peer_urls).as_slice(),
+        "updated member"
+    );
+}
+
+fn promoted_member(identity: Identity, member: &Member) {
+    tracing::info!(
+        "cluster-id" = %format_args!("{:x}", identity.cluster),
+        "local-member-id" = %format_args!("{:x}", identity.member),
+        "promoted-member-id" = %format_args!("{:x}", member.id),
+        "promote member"
+    );
+}
+
+fn removed_member(identity: Identity, member: &Member) {
+    tracing::info!(
+        "cluster-id" = %format_args!("{:x}", identity.cluster),
+        "local-member-id" = %format_args!("{:x}", identity.member),
+        "removed-remote-peer-id" = %format_args!("{:x}", member.id),
+        "removed-remote-peer-urls" = list(&member.peer_urls).as_slice(),
+        "removed member"
     );
 }
 

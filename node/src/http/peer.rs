@@ -1,12 +1,16 @@
 //! What other members get on the peer port: `/version` and `/members`.
 
+use bytes::Bytes;
 use http::header::HeaderValue;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use serde_json::{Map, Value, json};
 
 use super::member::MemberRecord;
 use super::reply::{self, Reply};
 use super::{Member, endpoints};
+
+/// The header with the cluster of whoever answers, in hexadecimal digits.
+const CLUSTER_ID: &str = "x-etcd-cluster-id";
 
 /// Answers one request of another member.
 pub fn answer<B>(member: &impl Member, request: &Request<B>) -> Reply {
@@ -18,12 +22,13 @@ pub fn answer<B>(member: &impl Member, request: &Request<B>) -> Reply {
     }
 }
 
-fn members(member: &impl Member) -> Reply {
+/// 200 with the members as JSON objects in the order of their ids.
+pub(super) fn members(member: &impl Member) -> Reply {
     let list: Vec<Value> = member.members().into_iter().map(record).collect();
     let mut reply = reply::json(format!("{}\n", Value::from(list)));
     let cluster = format!("{:x}", member.facts().cluster_id);
     if let Ok(cluster) = HeaderValue::try_from(cluster) {
-        reply.headers_mut().insert("x-etcd-cluster-id", cluster);
+        reply.headers_mut().insert(CLUSTER_ID, cluster);
     }
     reply
 }
@@ -43,6 +48,32 @@ fn record(member: MemberRecord) -> Value {
         object.insert("isLearner".into(), json!(true));
     }
     Value::from(object)
+}
+
+/// Reads the answer to `GET /members`: the cluster, and its members.
+pub fn read_members(answer: &Response<Bytes>) -> Option<(u64, Vec<MemberRecord>)> {
+    let cluster = answer.headers().get(CLUSTER_ID)?.to_str().ok()?;
+    let cluster = u64::from_str_radix(cluster, 16).ok()?;
+    Some((cluster, read_list(answer.body())?))
+}
+
+/// Reads a list of members.
+pub fn read_list(text: &[u8]) -> Option<Vec<MemberRecord>> {
+    serde_json::from_slice::<Vec<Value>>(text).ok()?.iter().map(read_record).collect()
+}
+
+fn read_record(object: &Value) -> Option<MemberRecord> {
+    let texts = |name: &str| -> Vec<String> {
+        let list = object.get(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    Some(MemberRecord {
+        id: object.get("id")?.as_u64()?,
+        peer_urls: texts("peerURLs"),
+        name: object.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        client_urls: texts("clientURLs"),
+        is_learner: object.get("isLearner").and_then(Value::as_bool).unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
@@ -70,8 +101,13 @@ mod tests {
         ];
         let reply = answer(&member, &Request::get("/members").body(()).unwrap());
         assert_eq!(reply.headers()["x-etcd-cluster-id"], "cdf8181");
+        let head = reply.headers().clone();
+        let text = content(reply).await;
+        let mut same = Response::new(Bytes::from(text.clone()));
+        *same.headers_mut() = head;
+        assert_eq!(read_members(&same), Some((0x0cdf_8181, member.members.clone())));
         assert_eq!(
-            content(reply).await,
+            text,
             "[{\"id\":18446744073709551615,\"peerURLs\":[\"http://a:1\"],\"name\":\"a\",\
              \"clientURLs\":[\"http://a:2\"]},{\"id\":2,\"peerURLs\":[],\"isLearner\":true}]\n"
         );

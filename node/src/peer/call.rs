@@ -1,9 +1,11 @@
-//! Questions that only the leader can answer, asked over its peer port.
+//! Questions to another member, asked over its peer port; most can only be answered by the leader.
 //!
 //! | question | answer |
 //! |---|---|
 //! | `POST /revd/lease/renew?id=7` | `{"ttl":10}`: the seconds that it counts down from again |
 //! | `POST /revd/lease/remaining?id=7` | `{"ttl":4,"granted":10}` |
+//! | `POST /members/promote/7` | the members; else a status and why not |
+//! | `GET /members` | the members, and the id of their cluster in a header |
 //!
 //! 404 says that there is no such lease, 409 that the member asked does not lead, or cannot be sure
 //! that it does. A connection is kept for the next question; there are as many as were ever needed
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -26,12 +28,16 @@ use super::dial;
 const IDLE: usize = 16;
 
 /// The longest answer that is read.
-const ANSWER: usize = 4 << 10;
+const ANSWER: usize = 1 << 20;
 
 /// The path of [`Calls::renew`].
 pub const RENEW: &str = "/revd/lease/renew";
 /// The path of [`Calls::remaining`].
 pub const REMAINING: &str = "/revd/lease/remaining";
+/// The path of [`Calls::promote`], but for the id.
+pub const PROMOTE: &str = "/members/promote/";
+/// The path of [`members`].
+pub const MEMBERS: &str = "/members";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -76,42 +82,56 @@ impl Calls {
         Ok(answer.and_then(|a| Some((number(&a, "ttl")?, number(&a, "granted")?))))
     }
 
-    /// Asks at the first address that answers; `None` stands for 404.
-    async fn ask(&self, urls: &[String], path: &str) -> Result<Option<Value>, CallError> {
-        let mut last = CallError::Unreachable("it has no address".to_owned());
-        for url in urls {
-            match self.ask_at(url, path).await {
-                Err(error @ CallError::Unreachable(_)) => last = error,
-                outcome => return outcome,
-            }
+    /// Has the leader promote a learner: the status of its answer, and the text.
+    ///
+    /// # Errors
+    /// [`CallError`]; ask again when another leader is known.
+    pub async fn promote(
+        &self,
+        urls: &[String],
+        id: u64,
+    ) -> Result<(StatusCode, Bytes), CallError> {
+        let answer = self.post(urls, &format!("{PROMOTE}{id}")).await?;
+        match answer.status() {
+            StatusCode::CONFLICT => Err(CallError::NotLeader),
+            status => Ok((status, answer.into_body())),
         }
-        Err(last)
     }
 
-    async fn ask_at(&self, url: &str, path: &str) -> Result<Option<Value>, CallError> {
-        let unreachable = |error: &dyn std::fmt::Display| CallError::Unreachable(error.to_string());
-        let kept = self.idle.lock().get_mut(url).and_then(Vec::pop);
-        let mut connection = match kept.filter(|connection| !connection.is_closed()) {
-            Some(connection) => connection,
-            None => connect(url).await?,
-        };
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = path.parse().map_err(|error| unreachable(&error))?;
-        dial::write_host(request.headers_mut(), url);
-        let response = connection.send_request(request).await.map_err(|e| unreachable(&e))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER).collect().await;
-        let body = body.map_err(|error| CallError::Unreachable(error.to_string()))?.to_bytes();
-        self.keep(url, connection);
-        match status {
+    /// Asks for an object; `None` stands for 404.
+    async fn ask(&self, urls: &[String], path: &str) -> Result<Option<Value>, CallError> {
+        let answer = self.post(urls, path).await?;
+        match answer.status() {
             StatusCode::OK => {
-                serde_json::from_slice(&body).map(Some).map_err(|error| unreachable(&error))
+                serde_json::from_slice(answer.body()).map(Some).map_err(|e| unreachable(&e))
             }
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::CONFLICT => Err(CallError::NotLeader),
             other => Err(unreachable(&other)),
         }
+    }
+
+    /// Asks at the first address that answers.
+    async fn post(&self, urls: &[String], path: &str) -> Result<Response<Bytes>, CallError> {
+        let mut last = CallError::Unreachable("it has no address".to_owned());
+        for url in urls {
+            match self.post_at(url, path).await {
+                Err(error) => last = error,
+                answer => return answer,
+            }
+        }
+        Err(last)
+    }
+
+    async fn post_at(&self, url: &str, path: &str) -> Result<Response<Bytes>, CallError> {
+        let kept = self.idle.lock().get_mut(url).and_then(Vec::pop);
+        let mut connection = match kept.filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => connect(url).await?,
+        };
+        let answer = exchange(&mut connection, Method::POST, url, path).await?;
+        self.keep(url, connection);
+        Ok(answer)
     }
 
     fn keep(&self, url: &str, connection: Connection) {
@@ -123,8 +143,41 @@ impl Calls {
     }
 }
 
+/// Asks whoever listens at an address who the members of its cluster are.
+///
+/// # Errors
+/// [`CallError`], if there is no answer.
+pub async fn members(url: &str) -> Result<Response<Bytes>, CallError> {
+    let answer = exchange(&mut connect(url).await?, Method::GET, url, MEMBERS).await?;
+    match answer.status() {
+        StatusCode::OK => Ok(answer),
+        other => Err(unreachable(&other)),
+    }
+}
+
+/// One question and its answer.
+async fn exchange(
+    connection: &mut Connection,
+    method: Method,
+    url: &str,
+    path: &str,
+) -> Result<Response<Bytes>, CallError> {
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().map_err(|error| unreachable(&error))?;
+    dial::write_host(request.headers_mut(), url);
+    let answer = connection.send_request(request).await.map_err(|error| unreachable(&error))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER).collect().await;
+    let body = body.map_err(|error| CallError::Unreachable(error.to_string()))?.to_bytes();
+    Ok(Response::from_parts(head, body))
+}
+
+fn unreachable(error: &dyn std::fmt::Display) -> CallError {
+    CallError::Unreachable(error.to_string())
+}
+
 async fn connect(url: &str) -> Result<Connection, CallError> {
-    let unreachable = |error: &dyn std::fmt::Display| CallError::Unreachable(error.to_string());
     let stream = dial::connect(url).await.map_err(|error| unreachable(&error))?;
     let shaken = http1::handshake(TokioIo::new(stream)).await;
     let (connection, driver) = shaken.map_err(|error| unreachable(&error))?;

@@ -8,6 +8,7 @@
 //! x-revd-from: 8e9e05c52164694d
 //! x-revd-to: 91bc3c398fb3c146
 //! x-revd-stream: append
+//! x-revd-urls: http://10.0.0.1:2380
 //! ```
 //!
 //! | answer | because |
@@ -15,9 +16,12 @@
 //! | 101 | the stream begins |
 //! | 400 | this is no greeting, or one of another version |
 //! | 403 | the greeting is for another member |
-//! | 404 | the sender is not known here, not yet perhaps |
 //! | 410 | the sender was removed from the cluster |
 //! | 412 | the sender belongs to another cluster |
+//!
+//! A sender that is not known here is let in: it was added after everything that this member has
+//! applied so far, and may well be the leader that is to bring it up to date. It is answered at the
+//! URLs that it says.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -29,6 +33,7 @@ const CLUSTER: &str = "x-revd-cluster";
 const FROM: &str = "x-revd-from";
 const TO: &str = "x-revd-to";
 const STREAM: &str = "x-revd-stream";
+const URLS: &str = "x-revd-urls";
 
 /// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ impl Kind {
 }
 
 /// Who dials whom, and for what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Greeting {
     /// The cluster of the sender.
     pub cluster: u64,
@@ -67,6 +72,8 @@ pub(super) struct Greeting {
     pub to: u64,
     /// What the stream will carry.
     pub kind: Kind,
+    /// Where the sender is reached.
+    pub urls: Vec<String>,
 }
 
 /// Those who may be greeted: what a member knows of its cluster.
@@ -76,8 +83,6 @@ pub struct Acquaintance<'a> {
     pub cluster: u64,
     /// Itself.
     pub member: u64,
-    /// Ids of the members; none as long as this one is joining and knows nobody.
-    pub members: &'a [u64],
     /// Ids of those who were removed.
     pub removed: &'a [u64],
 }
@@ -91,6 +96,10 @@ impl Greeting {
             headers.insert(name, HeaderValue::try_from(text).expect("hex digits are a value"));
         }
         headers.insert(STREAM, HeaderValue::from_static(self.kind.text()));
+        // URLs are made of characters that a value may have.
+        if let Ok(urls) = HeaderValue::try_from(self.urls.join(",")) {
+            headers.insert(URLS, urls);
+        }
     }
 
     /// The greeting in the headers of a request.
@@ -104,6 +113,7 @@ impl Greeting {
             from: id(FROM)?,
             to: id(TO)?,
             kind: Kind::parse(text(STREAM)?)?,
+            urls: text(URLS)?.split(',').map(str::to_owned).collect(),
         })
     }
 
@@ -117,9 +127,6 @@ impl Greeting {
         }
         if self.to != known.member {
             return Err(StatusCode::FORBIDDEN);
-        }
-        if !known.members.is_empty() && !known.members.contains(&self.from) {
-            return Err(StatusCode::NOT_FOUND);
         }
         Ok(())
     }
@@ -135,16 +142,19 @@ pub(super) fn write_upgrade(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    const GREETING: Greeting = Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append };
+    fn greeting() -> Greeting {
+        let urls = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
+        Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append, urls }
+    }
 
     #[test]
     fn a_greeting_survives_its_headers() {
         for kind in [Kind::Append, Kind::Rest, Kind::Snapshot] {
-            let greeting = Greeting { kind, from: u64::MAX, ..GREETING };
+            let greeting = Greeting { kind, from: u64::MAX, ..greeting() };
             let mut headers = HeaderMap::new();
             greeting.write(&mut headers);
-            assert_eq!(Greeting::read(&headers), Some(greeting));
-            for name in [CLUSTER, FROM, TO, STREAM, "upgrade"] {
+            assert_eq!(Greeting::read(&headers), Some(greeting.clone()));
+            for name in [CLUSTER, FROM, TO, STREAM, URLS, "upgrade"] {
                 let mut less = headers.clone();
                 less.remove(name);
                 assert_eq!(Greeting::read(&less), None, "{name}");
@@ -154,15 +164,11 @@ mod tests {
 
     #[test]
     fn strangers_are_told_why() {
-        let known = Acquaintance { cluster: 9, member: 2, members: &[1, 2, 3], removed: &[7] };
+        let known = Acquaintance { cluster: 9, member: 2, removed: &[7] };
         let status = |greeting: Greeting| greeting.judge(known).map_err(|code| code.as_u16());
-        assert_eq!(status(GREETING), Ok(()));
-        assert_eq!(status(Greeting { cluster: 8, ..GREETING }), Err(412));
-        assert_eq!(status(Greeting { from: 7, ..GREETING }), Err(410));
-        assert_eq!(status(Greeting { to: 3, ..GREETING }), Err(403));
-        assert_eq!(status(Greeting { from: 4, ..GREETING }), Err(404));
-        // Who is joining knows nobody, and lets everybody of its cluster in.
-        let joining = Acquaintance { members: &[], removed: &[], ..known };
-        assert_eq!(Greeting { from: 4, ..GREETING }.judge(joining), Ok(()));
+        assert_eq!(status(greeting()), Ok(()));
+        assert_eq!(status(Greeting { cluster: 8, ..greeting() }), Err(412));
+        assert_eq!(status(Greeting { from: 7, ..greeting() }), Err(410));
+        assert_eq!(status(Greeting { to: 3, ..greeting() }), Err(403));
     }
 }

@@ -112,6 +112,8 @@ pub fn accept(
         }
         return status(refused);
     }
+    let met = Event::Met { id: NodeId(greeting.from), urls: greeting.urls.clone() };
+    (arrivals.listener)(met);
     let upgrade = hyper::upgrade::on(&mut request);
     if greeting.kind == Kind::Snapshot {
         let (reception, listener) = (arrivals.reception.clone(), Arc::clone(&arrivals.listener));
@@ -134,7 +136,7 @@ async fn receive(
     let _arrival = arrivals.enter(greeting.from);
     let mut frames = Frames::new(TokioIo::new(connection));
     let outcome = tokio::select! {
-        outcome = read(&arrivals, greeting, &mut frames) => outcome,
+        outcome = read(&arrivals, &greeting, &mut frames) => outcome,
         () = stopping.requested() => Ok(()),
     };
     if let Err(error) = outcome {
@@ -149,7 +151,7 @@ async fn receive(
 
 async fn read<R: tokio::io::AsyncRead + Unpin>(
     arrivals: &Arrivals,
-    greeting: Greeting,
+    greeting: &Greeting,
     frames: &mut Frames<R>,
 ) -> Result<(), FrameError> {
     while let Some(message) = frames.next().await? {

@@ -17,7 +17,8 @@
 //! A snapshot, for a member that lacks what has left the log, has a connection of its own for as
 //! long as it takes (`sending`, `receiving`).
 //!
-//! What only the leader knows is asked beside these streams (`call`).
+//! What only the leader knows is asked beside these streams (`call`), and so is who the members are
+//! by one that joins them.
 //!
 //! When the last stream *from* a member ends, its process is gone or cut off; consensus gets to
 //! know at once, and need not wait for a clock.
@@ -35,7 +36,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use revd_raft::{Body, Message, NodeId, SnapshotOutcome};
-use revd_replica::{Identity, Member, Outgoing, Received};
+use revd_replica::{Identity, Member, Members, Outgoing, Received};
 use tokio::runtime::Handle as Runtime;
 
 pub use greeting::Acquaintance;
@@ -71,59 +72,108 @@ pub enum Event {
     },
     /// This member was removed from the cluster: another member says so.
     Removed,
+    /// A member has dialled this one, and is reached at these addresses.
+    Met {
+        /// Who.
+        id: NodeId,
+        /// Where.
+        urls: Vec<String>,
+    },
 }
 
 /// Takes events; says whether anybody still wants them.
 pub type Listener = Arc<dyn Fn(Event) -> bool + Send + Sync>;
+
+/// Those that a member has met and does not know from its own data, at most.
+const MET: usize = 64;
 
 /// Streams to all other members.
 pub struct Peers {
     identity: Identity,
     runtime: Runtime,
     listener: Listener,
+    /// Where this member is reached.
+    urls: Vec<String>,
+    /// Members that are not known from this one's own data yet: it is behind.
+    met: BTreeMap<u64, Vec<String>>,
     to: BTreeMap<u64, Peer>,
 }
 
 struct Peer {
     urls: Vec<String>,
+    /// It was removed, and is talked to until [`Peers::part`].
+    is_leaving: bool,
     append: Stream,
     rest: Stream,
     snapshot: Option<Sending>,
 }
 
 impl Peers {
-    /// Nobody to talk to yet. Streams run on `runtime`.
+    /// Talks to those that are `met` for now. `urls` are its own. Streams run on `runtime`.
     #[must_use]
-    pub fn new(identity: Identity, runtime: Runtime, listener: Listener) -> Self {
-        Self { identity, runtime, listener, to: BTreeMap::new() }
+    pub fn new(
+        identity: Identity,
+        urls: Vec<String>,
+        met: impl IntoIterator<Item = Member>,
+        runtime: Runtime,
+        listener: Listener,
+    ) -> Self {
+        let met = met.into_iter().map(|member| (member.id, member.peer_urls)).collect();
+        Self { identity, runtime, listener, urls, met, to: BTreeMap::new() }
     }
 
-    /// Talks to these members from now on, itself left out. Streams to others end.
-    pub fn set<'a>(&mut self, members: impl Iterator<Item = &'a Member>) {
-        let mut before = std::mem::take(&mut self.to);
-        for member in members.filter(|member| member.id != self.identity.member) {
-            let kept = before.remove(&member.id).filter(|peer| peer.urls == member.peer_urls);
-            let peer = kept.unwrap_or_else(|| self.dial(member));
-            self.to.insert(member.id, peer);
+    /// Talks to these members from now on, itself left out, and to those that it has met and that
+    /// were not removed. Streams to others end; to those who were just removed, at [`Peers::part`].
+    pub fn set(&mut self, members: &Members) {
+        if let Some(own) = members.get(self.identity.member) {
+            self.urls.clone_from(&own.peer_urls);
         }
+        let is_unknown = |id: u64| members.get(id).is_none() && !members.was_removed(id);
+        self.met.retain(|id, _| is_unknown(*id));
+        let mut before = std::mem::take(&mut self.to);
+        let known = members.iter().map(|member| (member.id, member.peer_urls.clone()));
+        let wanted: Vec<_> = known.chain(self.met.clone()).collect();
+        for (id, urls) in wanted {
+            if id == self.identity.member {
+                continue;
+            }
+            let kept = before.remove(&id).filter(|peer| peer.urls == urls);
+            let peer = kept.unwrap_or_else(|| self.dial(id, urls));
+            self.to.insert(id, peer);
+        }
+        let removed = before.into_iter().filter(|(id, _)| members.was_removed(*id));
+        self.to.extend(removed.map(|(id, peer)| (id, Peer { is_leaving: true, ..peer })));
     }
 
-    fn dial(&self, member: &Member) -> Peer {
+    /// Ends the streams to members that were removed: nobody needs them any more.
+    pub fn part(&mut self) {
+        self.to.retain(|_, peer| !peer.is_leaving);
+    }
+
+    /// A member has dialled this one. If it is not known, it is talked to from now on. At the bound
+    /// it is not, and tries again.
+    pub fn meet(&mut self, id: u64, urls: Vec<String>, members: &Members) {
+        let is_known = members.get(id).is_some() || members.was_removed(id);
+        if is_known || self.met.len() >= MET || self.met.get(&id) == Some(&urls) {
+            return;
+        }
+        self.met.insert(id, urls);
+        self.set(members);
+    }
+
+    fn dial(&self, id: u64, urls: Vec<String>) -> Peer {
         let start = |kind, waiting| {
-            let target = self.target(member.id, &member.peer_urls, kind);
+            let target = self.target(id, &urls, kind);
             Stream::start(&self.runtime, target, waiting, Arc::clone(&self.listener))
         };
-        Peer {
-            urls: member.peer_urls.clone(),
-            append: start(Kind::Append, 1_024),
-            rest: start(Kind::Rest, 4_096),
-            snapshot: None,
-        }
+        let (append, rest) = (start(Kind::Append, 1_024), start(Kind::Rest, 4_096));
+        Peer { urls, is_leaving: false, append, rest, snapshot: None }
     }
 
     fn target(&self, to: u64, urls: &[String], kind: Kind) -> Target {
         let Identity { cluster, member: from } = self.identity;
-        Target { greeting: Greeting { cluster, from, to, kind }, urls: urls.to_vec() }
+        let greeting = Greeting { cluster, from, to, kind, urls: self.urls.clone() };
+        Target { greeting, urls: urls.to_vec() }
     }
 
     /// Sends a snapshot beside everything else; [`Event::SnapshotSent`] tells how it went, also if

@@ -1,8 +1,8 @@
 //! `etcdserverpb.Cluster`: who the members are.
 //!
-//! Whether a change is wise is judged here, by what this member sees: whether enough members have
-//! started, and whether enough of them are connected. Whether it fits is judged where it is
-//! applied.
+//! Whether a change is wise is judged in [`super::membership`], whether it fits where it is applied.
+
+use std::time::SystemTime;
 
 use revd_api::etcdserverpb as pb;
 use revd_api::etcdserverpb::cluster_server::Cluster;
@@ -12,6 +12,9 @@ use url::{Host, Url};
 
 use super::checks::Door;
 use super::errors::{self, Refusal};
+use super::membership;
+use crate::bootstrap::added_member_id;
+use crate::http::member::MemberRecord;
 
 /// The service.
 pub(super) struct ClusterService {
@@ -38,43 +41,18 @@ impl ClusterService {
         others.any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
     }
 
+    /// Whether there are as many learners as `--max-learners` allows.
+    fn has_learners_enough(&self) -> bool {
+        let members = self.door.handle.members();
+        let learners = members.iter().filter(|member| member.is_learner).count();
+        learners >= self.door.handle.config().max_learners as usize
+    }
+
     /// Gets a change through the log, and lists the members after it.
     async fn change(&self, command: Command) -> Result<Vec<pb::Member>, Status> {
         self.door.handle.propose(command).await.map_err(errors::call_failed)?;
         Ok(self.members())
     }
-
-    /// Refuses to take a member away if those who have started would be no quorum of the voters.
-    fn check_removal(&self, id: u64) -> Result<(), Refusal> {
-        if self.member(id).is_some_and(|member| member.is_learner) {
-            return Ok(());
-        }
-        let members = self.door.handle.members();
-        let left = || members.iter().filter(|member| !member.is_learner && member.id != id);
-        let started = left().filter(|member| !member.name.is_empty()).count();
-        if started > left().count() / 2 { Ok(()) } else { Err(Refusal::MemberNotEnoughStarted) }
-    }
-
-    /// Refuses to take away a voter that is connected if too few of the others are.
-    fn check_removal_health(&self, id: u64) -> Result<(), Refusal> {
-        let handle = &self.door.handle;
-        let is_voter = self.member(id).is_some_and(|member| !member.is_learner);
-        if !is_voter || !handle.is_settled(id) {
-            return Ok(());
-        }
-        let left = handle.settled_voters().saturating_sub(1);
-        let members = self.door.handle.members();
-        let voters = members.iter().filter(|member| !member.is_learner).count();
-        if left < quorum(voters - 1) {
-            return Err(Refusal::Unhealthy);
-        }
-        Ok(())
-    }
-}
-
-/// How many of so many voters decide.
-const fn quorum(voters: usize) -> usize {
-    voters / 2 + 1
 }
 
 fn message(member: &Member) -> pb::Member {
@@ -85,6 +63,11 @@ fn message(member: &Member) -> pb::Member {
         client_urls: member.client_urls.clone(),
         is_learner: member.is_learner,
     }
+}
+
+fn from_record(member: MemberRecord) -> pb::Member {
+    let MemberRecord { id, peer_urls, name, client_urls, is_learner } = member;
+    pb::Member { id, name, peer_urls, client_urls, is_learner }
 }
 
 /// Whether these are URLs of a peer: at least one, each of a scheme that peers speak, with host and
@@ -117,15 +100,22 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        let request = self.door.admit(request)?;
-        if !are_peer_urls(&request.peer_urls) {
+        let pb::MemberAddRequest { peer_urls, is_learner } = self.door.admit(request)?;
+        if !are_peer_urls(&peer_urls) {
             return Err(Refusal::MemberBadUrls.into());
         }
-        if self.others_have(0, &request.peer_urls) {
-            return Err(Refusal::PeerUrlExists.into());
+        membership::check_addition(&self.door.handle, is_learner)?;
+        let id = added_member_id(&peer_urls, SystemTime::now());
+        let fits = self.member(id).is_none() && !self.others_have(0, &peer_urls);
+        if fits && is_learner && self.has_learners_enough() {
+            return Err(Refusal::TooManyLearners.into());
         }
-        // It could not catch up yet, and as a voter would stand in the way of every commit.
-        Err(errors::not_built("MemberAdd"))
+        let member = Member { id, peer_urls, is_learner, ..Member::default() };
+        let add = Command::Membership(Membership::Add(member.clone()));
+        let members = self.change(add).await?;
+        let header = self.door.header.without_revision(&self.door.handle);
+        let member = Some(message(&member));
+        Ok(Response::new(pb::MemberAddResponse { header, member, members }))
     }
 
     async fn member_remove(
@@ -133,8 +123,7 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
         let pb::MemberRemoveRequest { id } = self.door.admit(request)?;
-        self.check_removal(id)?;
-        self.check_removal_health(id)?;
+        membership::check_removal(&self.door.handle, id)?;
         let members = self.change(Command::Membership(Membership::Remove(id))).await?;
         let header = self.door.header.without_revision(&self.door.handle);
         Ok(Response::new(pb::MemberRemoveResponse { header, members }))
@@ -175,12 +164,8 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
         let pb::MemberPromoteRequest { id } = self.door.admit(request)?;
-        match self.member(id) {
-            None => return Err(Refusal::MemberNotFound.into()),
-            Some(member) if !member.is_learner => return Err(Refusal::MemberNotLearner.into()),
-            Some(_) => {}
-        }
-        let members = self.change(Command::Membership(Membership::Promote(id))).await?;
+        let members = membership::promote(&self.door.handle, id).await?;
+        let members = members.into_iter().map(from_record).collect();
         let header = self.door.header.without_revision(&self.door.handle);
         Ok(Response::new(pb::MemberPromoteResponse { header, members }))
     }

@@ -20,6 +20,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+pub mod membership;
 mod range_stream;
 mod services;
 mod slow;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use revd::config::Config;
-use revd::driver::{self, Driver, Handle};
+use revd::driver::{self, Birth, Driver, Handle};
 use revd::rpc::{Services, routes};
 use revd_api::etcdserverpb::kv_client::KvClient;
 use revd_api::etcdserverpb::lease_client::LeaseClient;
@@ -58,8 +58,7 @@ impl Member {
             config.clone(),
             Arc::new(gated),
             Path::new("data"),
-            IDENTITY,
-            vec![founder],
+            Birth { identity: IDENTITY, founders: vec![founder], met: Vec::new() },
         );
         let (handle, driver, _) = started.unwrap();
         let services = routes(handle.clone());

@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 #![allow(unreachable_pub, reason = "the modules of a test are nobody else's")]
 
+pub mod cluster;
 pub mod disk;
+pub mod load;
 pub mod system;
 
 use std::net::TcpListener;
@@ -123,6 +125,19 @@ impl Server {
                 std::fs::read_to_string(&self.log).unwrap_or_default()
             );
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until the process has ended by itself, and returns how, with its log.
+    pub async fn ended(&mut self) -> (ExitStatus, String) {
+        let start = Instant::now();
+        loop {
+            let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                return (status, log());
+            }
+            assert!(start.elapsed() < cluster::PATIENCE, "it goes on; its log:\n{}", log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
