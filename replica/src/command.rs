@@ -102,6 +102,9 @@ pub enum Membership {
     Remove(u64),
     /// A learner votes from now on.
     Promote(u64),
+    /// This member is the only one from now on; never proposed (see [`crate::survivor`]). What it
+    /// says of itself counts only if it was unknown.
+    Survive(Member),
 }
 
 impl Membership {
@@ -112,6 +115,8 @@ impl Membership {
                 let steps = members.iter().map(|member| ChangeStep::AddVoter(NodeId(member.id)));
                 return Change::Joint { steps: steps.collect(), leaves_by_itself: true };
             }
+            // Consensus has no say in it.
+            Self::Survive(_) => return Change::Keep,
             Self::Add(member) if member.is_learner => ChangeStep::AddLearner(NodeId(member.id)),
             Self::Add(member) => ChangeStep::AddVoter(NodeId(member.id)),
             Self::Remove(id) => ChangeStep::Remove(NodeId(*id)),

@@ -73,6 +73,11 @@ pub struct Committed {
 }
 
 impl Committed {
+    /// An entry as it was read from the log.
+    pub(crate) fn read(entry: Entry) -> Self {
+        Self { position: entry.position(), kind: entry.kind, data: entry.data, decoded: None }
+    }
+
     /// What the entry says: as kept from the door, else decoded now.
     ///
     /// # Errors

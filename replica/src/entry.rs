@@ -61,6 +61,8 @@ pub enum Kind {
     MemberPromote = 15,
     /// [`Membership::Found`]; payload {repeated 1: `Member`}.
     Found = 16,
+    /// [`Membership::Survive`]; payload `Member`, of which id and peer URLs count.
+    Survive = 17,
 }
 
 /// Who asked for a command; checked again when it is applied.
@@ -213,6 +215,7 @@ fn membership(change: &Membership, request: RequestId, author: &Author) -> Bytes
         Membership::Add(member) => (Kind::MemberAdd, member.clone().into()),
         Membership::Remove(id) => (Kind::MemberRemove, only(*id)),
         Membership::Promote(id) => (Kind::MemberPromote, only(*id)),
+        Membership::Survive(member) => (Kind::Survive, member.clone().into()),
     };
     message(kind, request, author, &payload)
 }
@@ -312,6 +315,9 @@ fn decode_payload(kind: u8, payload: Bytes) -> Result<Command, EntryError> {
             let m: FoundPayload = read(kind, payload)?;
             let members = m.members.into_iter().map(Member::from).collect();
             Command::Membership(Membership::Found(members))
+        }
+        k if k == Kind::Survive as u8 => {
+            Command::Membership(Membership::Survive(read::<pb::Member>(kind, payload)?.into()))
         }
         other => return Err(EntryError::Kind(other)),
     })

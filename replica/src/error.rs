@@ -37,6 +37,12 @@ pub enum OpenError {
     /// Consensus does not accept the configuration or the state found on disk.
     #[error("consensus cannot start: {0}")]
     Consensus(#[from] revd_raft::StartError),
+    /// What the log holds could not be carried out.
+    #[error("cannot carry out what the log holds: {0}")]
+    Apply(#[from] Fatal),
+    /// The member does not belong to the cluster that it is to go on with.
+    #[error("member {0:x} was removed from its cluster, and cannot go on with it")]
+    Removed(u64),
     /// The founding members name one twice.
     #[error("the founding members do not make a configuration: {0}")]
     Founders(revd_raft::ChangeError),

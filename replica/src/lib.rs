@@ -25,7 +25,8 @@
 //! longer need ([`Consensus::checkpointed`]). Beside these, whole states travel between members
 //! ([`snapshot`]).
 //!
-//! A member is opened by [`recover::open`]; `entry` and `note` say what the log and the checkpoint
+//! A member is opened by [`recover::open`], and made the only one that is left of its cluster by
+//! [`survivor::survive`]; `entry` and `note` say what the log and the checkpoint
 //! hold, [`vote`] how term and vote are kept. This crate knows neither gRPC nor HTTP, only the
 //! messages of the interface.
 
@@ -46,6 +47,7 @@ mod planted;
 pub mod recover;
 pub mod snapshot;
 pub mod space_alarm;
+pub mod survivor;
 pub mod vote;
 pub mod wire;
 

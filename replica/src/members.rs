@@ -5,6 +5,7 @@
 //! | [`MEMBERS`] | (member id, 0, 0) | protobuf `Member` |
 //! | [`MEMBERS`] | (member id, 0, 1) | empty: the member was removed, its id is never used again |
 //! | [`CLUSTER`] | (0, 0, 0) | the cluster version as text |
+//! | [`CLUSTER`] | (0, 0, 1) | the generation, 8 bytes, little-endian; absent for 0 |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ pub const CLUSTER: Table = Table(10);
 const REMOVED: u8 = 1;
 
 const VERSION_KEY: Key = Key { main: 0, sub: 0, kind: 0 };
+const GENERATION_KEY: Key = Key { main: 0, sub: 0, kind: 1 };
 
 /// One member of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub struct Members {
     /// what keeps a removed one from coming back.
     removed: BTreeSet<u64>,
     version: Option<String>,
+    generation: u64,
 }
 
 impl Members {
@@ -72,6 +75,12 @@ impl Members {
         members.version = store
             .get(CLUSTER, VERSION_KEY)?
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if let Some(bytes) = store.get(CLUSTER, GENERATION_KEY)? {
+            let bytes = bytes.as_slice().try_into();
+            let bytes =
+                bytes.map_err(|_| Fatal::damaged("the generation is not readable".into()))?;
+            members.generation = u64::from_le_bytes(bytes);
+        }
         Ok(members)
     }
 
@@ -122,6 +131,22 @@ impl Members {
         store.put_record(CLUSTER, VERSION_KEY, version.as_bytes())?;
         self.version = Some(version);
         Ok(())
+    }
+
+    /// One member goes on alone with what was left of the cluster: a new generation begins.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn begin_generation(&mut self, store: &mut Store) -> Result<(), Fatal> {
+        let generation = self.generation + 1;
+        store.put_record(CLUSTER, GENERATION_KEY, &generation.to_le_bytes())?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// How many times one member has gone on alone with what was left of the cluster.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// A member.

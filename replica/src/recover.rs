@@ -209,7 +209,7 @@ fn founding(founders: &[Member]) -> Vec<u8> {
 }
 
 /// Checks that log and tree fit together; resets the log behind an installed tree.
-fn join(log: &LogStore, note: &Note) -> Result<(), OpenError> {
+pub(crate) fn join(log: &LogStore, note: &Note) -> Result<(), OpenError> {
     let applied = note.applied.index.0;
     let (first, last) = log.wal().bounds();
     if note.origin == Origin::Installed && first <= applied {

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use revd_disk::Sim;
+use revd_mvcc::Put;
 use revd_raft::{Config, Configuration, Input, NodeId, Refused};
 use revd_replica::{
-    Answer, Author, Command, Decoded, Identity, Job, JobDone, Member, Membership, Rejected,
-    RequestId, Retention, Settings, entry, recover,
+    Answer, Author, Command, Decoded, Identity, Job, JobDone, Member, Membership, OpenError,
+    Rejected, RequestId, Retention, Settings, entry, recover, survivor,
 };
 
 const FOUNDER: u64 = 1;
@@ -265,4 +266,72 @@ fn a_member_that_joins_gets_the_founding_from_the_log() {
 fn a_cluster_is_founded_once() {
     let mut lone = Lone::open(&Sim::new(9));
     lone.refuses(Membership::Found(vec![member(3, 3, false)]), Rejected::MemberExists);
+}
+
+/// A founder that has added a voter which never came, so that what it was asked since is in its log
+/// and nobody knows whether it is committed: two keys before, three after.
+fn without_quorum(disk: &Sim) {
+    let mut lone = Lone::open(disk);
+    let put = |key: &'static str| {
+        Command::Put(Put { key: key.into(), value: "v".into(), ..Put::default() })
+    };
+    lone.get(put("a")).unwrap();
+    lone.checkpoint();
+    lone.get(put("b")).unwrap();
+    lone.change(Membership::Add(member(2, 2, true))).unwrap();
+    lone.change(Membership::Add(member(3, 3, false))).unwrap();
+    for key in ["c", "d", "e"] {
+        lone.propose(put(key)).unwrap();
+    }
+    assert!(lone.turn().is_empty(), "one of two is no quorum");
+}
+
+fn survive(disk: &Sim) -> Result<Option<survivor::Survival>, OpenError> {
+    let disk = Arc::new(disk.clone());
+    survivor::survive(disk, Path::new("data"), &settings(Vec::new()), &[])
+}
+
+/// The survivor is alone, has everything, and takes more.
+fn assert_survived(disk: &Sim) {
+    let mut lone = Lone::open(disk);
+    assert_eq!(lone.configuration(), Configuration::lone(NodeId(FOUNDER)));
+    let members = lone.member.machine.members();
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    assert_eq!(ids, [FOUNDER]);
+    assert!(members.was_removed(2) && members.was_removed(3));
+    assert!(members.generation() > 0);
+    assert_eq!(lone.member.machine.view().key_count(), 5);
+    let more = Put { key: "f".into(), value: "v".into(), ..Put::default() };
+    lone.get(Command::Put(more)).unwrap();
+}
+
+#[test]
+fn a_survivor_goes_on_alone_with_all_of_its_log() {
+    let disk = Sim::new(10);
+    without_quorum(&disk);
+    let survival = survive(&disk).unwrap().expect("there is something to do");
+    let removed: Vec<u64> = survival.removed.iter().map(|member| member.id).collect();
+    assert_eq!((survival.identity.member, &removed[..]), (FOUNDER, &[2, 3][..]));
+    assert_eq!(survive(&disk).unwrap(), None, "it is done");
+    assert_survived(&disk);
+    assert_eq!(survive(&disk).unwrap(), None, "and stays so");
+}
+
+#[test]
+fn a_survivor_that_loses_power_is_made_one_again() {
+    let mut points = 0;
+    for point in 0.. {
+        let disk = Sim::new(11);
+        without_quorum(&disk);
+        disk.crash_at(disk.operations() + point);
+        let outcome = survive(&disk);
+        disk.recover(point);
+        if outcome.is_ok() {
+            break;
+        }
+        points += 1;
+        survive(&disk).unwrap();
+        assert_survived(&disk);
+    }
+    assert!(points > 10, "only {points} places to lose power at");
 }

@@ -41,6 +41,7 @@ pub(super) fn change(machine: &mut Machine, change: &Membership, result: &mut Ap
         Membership::Found(founders) => {
             Configuration::new(founders.iter().map(|founder| NodeId(founder.id)), [])
         }
+        Membership::Survive(own) => Configuration::new([NodeId(own.id)], []),
         change => machine.configuration.changed(&change.change()),
     };
     // The members allow it; what is left is a last voter who would go.
@@ -59,6 +60,16 @@ pub(super) fn change(machine: &mut Machine, change: &Membership, result: &mut Ap
             let member = machine.members.get(*id).expect("checked above").clone();
             let member = Member { is_learner: false, ..member };
             machine.members.put(&mut machine.store, member)?;
+        }
+        Membership::Survive(own) => {
+            let others = machine.members.iter().map(|member| member.id).filter(|id| *id != own.id);
+            for id in others.collect::<Vec<u64>>() {
+                machine.members.remove(&mut machine.store, id)?;
+            }
+            let own = machine.members.get(own.id).unwrap_or(own).clone();
+            let own = Member { is_learner: false, ..own };
+            machine.members.put(&mut machine.store, own)?;
+            machine.members.begin_generation(&mut machine.store)?;
         }
     }
     if !matches!(change, Membership::Remove(_)) || !planted(Bug::CountRemoved) {
@@ -79,6 +90,8 @@ fn check(machine: &Machine, change: &Membership) -> Result<(), Rejected> {
             Err(Rejected::PeerUrlExists)
         }
         Membership::Add(_) => Ok(()),
+        Membership::Survive(own) if members.was_removed(own.id) => Err(Rejected::MemberNotFound),
+        Membership::Survive(_) => Ok(()),
         Membership::Remove(id) => members.get(*id).map(drop).ok_or(Rejected::MemberNotFound),
         Membership::Promote(id) => match members.get(*id) {
             None => Err(Rejected::MemberNotFound),
