@@ -1,9 +1,9 @@
 //! A whole server as one value.
 //!
-//! The order of a start: lock the data directory, find out who the member is, listen (so that a port
-//! in use is told before any file changes), open the member and start its threads, publish the member to its cluster,
-//! serve clients. The order of a stop is the reverse: no new connections, calls in progress end,
-//! a last checkpoint, the lock.
+//! The order of a start: lock the data directory, find out who the member is, listen (so that a
+//! port in use is told before any file changes), open the member and start its threads, publish the
+//! member to its cluster, serve clients. The order of a stop is the reverse: no new connections,
+//! calls in progress end, a last checkpoint, the lock.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -347,10 +347,13 @@ fn accept_stream(
     stopping: Stopping,
     request: http::Request<hyper::body::Incoming>,
 ) -> http::Response<Body> {
-    let status = handle.status();
+    let (status, members) = (handle.status(), handle.members());
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     let known = Acquaintance {
         cluster: status.cluster_id,
         member: status.member_id,
+        members: &ids,
+        generation: handle.generation(),
         removed: &handle.removed(),
     };
     crate::peer::accept(arrivals, known, stopping, request)

@@ -23,8 +23,9 @@ async fn a_cluster_grows_from_one_to_five_under_load() {
     let load = Load::start(cluster.client_urls());
     for size in 2..=5 {
         // Through the member that came last: it hands the change on to the leader.
-        let (n, id) = cluster.add_at_last(size - 2).await;
-        let listed = cluster.list(0).await;
+        let through = size - 2;
+        let (n, id) = cluster.add_at_last(through).await;
+        let listed = cluster.list_there(through).await;
         let added = listed.iter().find(|member| member.id == id).expect("it is listed at once");
         assert!(added.name.is_empty() && added.client_urls.is_empty(), "rule 9.3: {added:?}");
         cluster.bring_up(n);
@@ -207,4 +208,40 @@ async fn the_classic_mistakes_of_a_joining_member_have_a_line_each() {
     let dir = support::scratch();
     let line = refusal(dir.path(), lost.ports, &flags).await;
     assert!(line.contains("has already been bootstrapped"), "{line}");
+}
+
+#[tokio::test]
+async fn rule_10_26_a_survivor_goes_on_alone_and_the_others_are_told() {
+    let mut cluster = Cluster::start_with(3, UNCHECKED);
+    for n in 0..3 {
+        put_at_last(&mut cluster.kv(n).await, &format!("k{n}"), "v").await;
+    }
+    let survivor = cluster.leader().await;
+    let lost = [(survivor + 1) % 3, (survivor + 2) % 3];
+    let id = cluster.id(survivor).await;
+    for n in lost {
+        cluster.kill(n);
+    }
+    cluster.kill(survivor);
+    cluster.bring_up_with(survivor, &["--force-new-cluster"]);
+    let mut kv = cluster.kv(survivor).await;
+    put_at_last(&mut kv, "k3", "v").await;
+    for n in 0..4 {
+        assert_eq!(get(&mut kv, &format!("k{n}"), false).await.as_deref(), Some("v"), "k{n}");
+    }
+    assert_eq!(cluster.id(survivor).await, id);
+    assert_eq!(cluster.list(survivor).await.len(), 1);
+    // Two of three would be a quorum of the old cluster.
+    for n in lost {
+        cluster.bring_up(n);
+    }
+    for n in lost {
+        let (status, log) = cluster.server(n).ended().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains(TOLD), "{log}");
+    }
+    let (new, _) = cluster.add_at_last(survivor).await;
+    cluster.bring_up(new);
+    put_at_last(&mut cluster.kv(new).await, "k4", "v").await;
+    assert_eq!(cluster.list(new).await.len(), 2);
 }

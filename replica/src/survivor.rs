@@ -33,6 +33,7 @@ use crate::machine::Machine;
 use crate::members::Member;
 use crate::note::Note;
 use crate::recover::{self, Settings, TREE_FILE};
+use crate::snapshot::TreeFile;
 use crate::vote::{self, Identity, VoteFile};
 
 /// Entries that are applied at a time.
@@ -69,11 +70,12 @@ pub fn survive(
     let own = NodeId(identity.member);
     let mut options = settings.store.clone();
     options.owner = identity.owner();
-    let (store, _) = Store::open(Arc::clone(&disk), &dir.join(TREE_FILE), options)?;
+    let file = TreeFile::new(Arc::clone(&disk), dir.join(TREE_FILE), options);
+    let (store, _) = Store::open(Arc::clone(&disk), &file.path, file.options.clone())?;
     let note = Note::decode(store.note())?;
     let (log, _) = LogStore::open(disk, dir, vote, settings.log.clone())?;
     recover::join(&log, &note)?;
-    let mut machine = Machine::new(store, note)?;
+    let mut machine = Machine::new(store, note, file)?;
     apply_all(&mut machine, &log)?;
 
     if machine.members().was_removed(own.0) {

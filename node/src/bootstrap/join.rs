@@ -8,7 +8,7 @@ use revd_replica::{Identity, Member};
 use crate::config::{ClusterError, Config, InitialCluster, Url, Urls};
 use crate::driver::Birth;
 use crate::http::member::MemberRecord;
-use crate::http::peer::read_members;
+use crate::http::peer::{Roll, read_members};
 use crate::peer::call;
 
 /// How long one member may take to say who the members are (etcd's figure).
@@ -78,7 +78,7 @@ pub enum JoinError {
 pub async fn join(config: &Config) -> Result<Birth, JoinError> {
     let listed = InitialCluster::parse(&config.initial_cluster)?;
     let own_urls = listed.own_urls(config)?;
-    let (cluster, members) = ask_others(&listed, &config.name).await?;
+    let Roll { cluster, generation, members } = ask_others(&listed, &config.name).await?;
     let found = members.len();
     if found != listed.iter().count() {
         return Err(JoinError::Count { listed: listed.iter().count(), found });
@@ -98,7 +98,7 @@ pub async fn join(config: &Config) -> Result<Birth, JoinError> {
     }
     let identity = Identity { cluster, member: own.id };
     let met = members.iter().filter(|member| member.id != own.id).map(met).collect();
-    Ok(Birth { identity, founders: Vec::new(), met })
+    Ok(Birth { identity, founders: Vec::new(), met, generation })
 }
 
 /// Refuses to found a cluster that runs already, with this member in it.
@@ -113,8 +113,8 @@ pub async fn check_unknown(birth: &Birth) -> Result<(), JoinError> {
         asking.spawn(async move { ask(&url, ASK_FOUNDER).await });
     }
     while let Some(answer) = asking.join_next().await {
-        let Ok(Ok((_, members))) = answer else { continue };
-        let own = members.iter().find(|member| member.id == id);
+        let Ok(Ok(roll)) = answer else { continue };
+        let own = roll.members.iter().find(|member| member.id == id);
         if own.is_some_and(|own| !own.client_urls.is_empty()) {
             return Err(JoinError::Bootstrapped { id });
         }
@@ -123,10 +123,7 @@ pub async fn check_unknown(birth: &Birth) -> Result<(), JoinError> {
 }
 
 /// The cluster and its members, as the first of the others says that answers.
-async fn ask_others(
-    listed: &InitialCluster,
-    own_name: &str,
-) -> Result<(u64, Vec<MemberRecord>), JoinError> {
+async fn ask_others(listed: &InitialCluster, own_name: &str) -> Result<Roll, JoinError> {
     let others = listed.iter().filter(|(name, _)| *name != own_name);
     let mut last = "--initial-cluster has no other member".to_owned();
     for url in others.flat_map(|(_, urls)| urls.iter()) {
@@ -138,11 +135,11 @@ async fn ask_others(
     Err(JoinError::Unreachable(last))
 }
 
-async fn ask(url: &str, limit: Duration) -> Result<(u64, Vec<MemberRecord>), String> {
+async fn ask(url: &str, limit: Duration) -> Result<Roll, String> {
     let answer = tokio::time::timeout(limit, call::members(url)).await;
     let answer = answer.map_err(|_| format!("no answer within {limit:?}"))?;
     let answer = answer.map_err(|error| error.to_string())?;
-    read_members(&answer).ok_or_else(|| "the answer is no list of members".to_owned())
+    read_members(&answer).ok_or_else(|| "the answer is not of a revd member".to_owned())
 }
 
 /// Whether a member is reached at these URLs, once all names are resolved.

@@ -35,7 +35,7 @@ pub fn found(config: &Config) -> Result<Birth, ClusterError> {
     let founders: Vec<Member> = cluster.iter().map(founder).collect();
     let ids: Vec<u64> = founders.iter().map(|founder| founder.id).collect();
     let identity = Identity { cluster: cluster_id(&ids), member: id(own_urls) };
-    Ok(Birth { identity, founders, met: Vec::new() })
+    Ok(Birth { founders, identity, ..Birth::default() })
 }
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ pub struct Config {
     pub initial_cluster: String,
     /// Whether an empty data directory starts a cluster or joins one.
     pub initial_cluster_state: ClusterState,
+    /// Whether this member goes on alone with what is left of its cluster.
+    pub force_new_cluster: bool,
     /// Whether changes of members that put the quorum at risk are refused.
     pub strict_reconfig_check: bool,
     /// Learners that a cluster may have at one time.
@@ -125,6 +127,7 @@ impl Default for Config {
             initial_advertise_peer_urls: local(2380),
             initial_cluster: "default=http://localhost:2380".to_owned(),
             initial_cluster_state: ClusterState::New,
+            force_new_cluster: false,
             strict_reconfig_check: true,
             max_learners: 1,
             promote_learners: false,

@@ -162,6 +162,13 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known(
         CLUSTERING,
+        "force-new-cluster",
+        Kind::Switch,
+        "false",
+        "Go on with this member alone after the others are lost for good; keeps all that it has.",
+    ),
+    known(
+        CLUSTERING,
         "strict-reconfig-check",
         Kind::Switch,
         "true",
@@ -325,7 +332,6 @@ pub(crate) const NOT_BUILT_SWITCHES: &[&str] = &[
     "enable-pprof",
     "enable-log-rotation",
     "enable-distributed-tracing",
-    "force-new-cluster",
     "unsafe-no-fsync",
 ];
 

@@ -63,6 +63,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     config.auto_compaction = auto_compaction(given).map_err(refused)?;
     for (name, value) in [
         ("experimental-enable-lease-checkpoint", &mut config.lease_checkpoint),
+        ("force-new-cluster", &mut config.force_new_cluster),
         ("strict-reconfig-check", &mut config.strict_reconfig_check),
         ("experimental-promote-learners", &mut config.promote_learners),
     ] {

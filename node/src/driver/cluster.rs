@@ -29,6 +29,7 @@ const PROMOTE_AFTER: Duration = Duration::from_secs(1);
 
 /// A change of voters that is applied and not sealed yet: until then a removed voter is needed, so
 /// it is not told, is talked to, and whoever wants it gone has no answer (`revd_raft`, membership).
+/// Nor has whoever has promoted a learner: the next change would be refused.
 pub(super) struct Unsealed {
     answer: Option<(RequestId, Result<Applied, Rejected>)>,
 }
@@ -186,8 +187,8 @@ impl Core {
         }
     }
 
-    /// A change of configuration was applied, the last entry of its batch, or was none. It seals the
-    /// one before, and if it has changed who votes, it is to be sealed itself.
+    /// A change of configuration was applied, the last entry of its batch, or was none. It seals
+    /// the one before, and if it has changed who votes, it is to be sealed itself.
     pub(super) fn reconfigured(
         &mut self,
         reconfigured: &Reconfigured,
@@ -195,15 +196,17 @@ impl Core {
         now: Instant,
     ) {
         let before = self.consensus.configuration();
-        let (mut is_unsealed, mut is_removal) = (false, false);
+        let (mut is_unsealed, mut waits) = (false, false);
         if let Reconfigured::To(after) = reconfigured {
             is_unsealed = before.voters() != after.voters();
-            is_removal = before.voters().len() > after.voters().len();
+            // Who was added may be needed for the seal, and is started only after the answer.
+            let is_promotion = before.learners().len() > after.learners().len();
+            waits = is_unsealed && (is_promotion || before.voters().len() > after.voters().len());
         }
         // A member that was removed, and does not lead, hears of no seal any more.
         let hears = self.role.role == Role::Leader
             || !self.machine.members().was_removed(self.consensus.status().id.0);
-        let held = if is_removal && hears { answers.pop() } else { None };
+        let held = if waits && hears { answers.pop() } else { None };
         if let Some(Unsealed { answer: Some(answer) }) = self.unsealed.take() {
             answers.push(answer);
         }

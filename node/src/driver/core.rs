@@ -541,6 +541,7 @@ impl Core {
         let members = self.machine.members();
         let mut facts = self.shared.facts.write();
         facts.members = Arc::new(members.iter().cloned().collect());
+        facts.generation = members.generation();
         if self.unsealed.is_none() {
             facts.removed = Arc::new(members.removed().collect());
         }

@@ -176,6 +176,8 @@ pub(super) struct Shared {
 pub(super) struct Facts {
     pub(super) status: Status,
     pub(super) members: Arc<Vec<Member>>,
+    /// How often the cluster has gone on with a single survivor.
+    pub(super) generation: u64,
     /// Ids of members that were removed.
     pub(super) removed: Arc<Vec<u64>>,
     pub(super) alarms: Arc<Vec<Alarm>>,
@@ -465,6 +467,11 @@ impl Handle {
 
     fn was_removed(&self, id: u64) -> bool {
         self.shared.facts.read().removed.binary_search(&id).is_ok()
+    }
+
+    /// How often the cluster has gone on with a single survivor.
+    pub fn generation(&self) -> u64 {
+        self.shared.facts.read().generation
     }
 
     /// Ids of the members that were removed, in order.

@@ -29,7 +29,7 @@ use revd_disk::Disk;
 use revd_raft::{Input, NodeId, RoleChange};
 use revd_replica::{
     AutoCompaction, Identity, Lessor, Member, Now, OpenError, Report, Retention, Settings, lessor,
-    recover,
+    recover, survivor,
 };
 use tokio::sync::oneshot;
 
@@ -72,13 +72,15 @@ pub struct Birth {
     pub founders: Vec<Member>,
     /// The members of the cluster that it joins: who may answer it before it knows anybody.
     pub met: Vec<Member>,
+    /// The generation of that cluster.
+    pub generation: u64,
 }
 
 impl Default for Birth {
     /// Of no use but to a member that has run before: its own files say who it is.
     fn default() -> Self {
         let identity = Identity { cluster: 0, member: 0 };
-        Self { identity, founders: Vec::new(), met: Vec::new() }
+        Self { identity, founders: Vec::new(), met: Vec::new(), generation: 0 }
     }
 }
 
@@ -95,8 +97,13 @@ pub fn start(
     birth: Birth,
 ) -> Result<(Handle, Driver, Report), DriverError> {
     let opening = Instant::now();
-    let Birth { identity, founders, met } = birth;
+    let Birth { identity, founders, met, generation } = birth;
     let settings = settings(&config, identity, founders);
+    if config.force_new_cluster {
+        let urls = config.initial_advertise_peer_urls.to_strings();
+        let survived = survivor::survive(Arc::clone(&disk), dir, &settings, &urls)?;
+        report::survived(survived.as_ref());
+    }
     let opened = recover::open(disk, dir, settings)?;
     let report = opened.report;
     let machine = opened.machine;
@@ -121,7 +128,7 @@ pub fn start(
         machine,
         lessor: Lessor::new(options, opened.leases),
         jobs: jobs::Jobs::new(&shared)?,
-        peers: peers(report.identity, met, Handle { shared: Arc::clone(&shared) }),
+        peers: peers(report.identity, (met, generation), Handle { shared: Arc::clone(&shared) }),
         clock: Clock { start: now },
         waiting: Waiting::default(),
         role: RoleChange::default(),
@@ -163,7 +170,7 @@ pub fn start(
 }
 
 /// The streams to other members, whose events go into the inbox.
-fn peers(identity: Identity, met: Vec<Member>, handle: Handle) -> Peers {
+fn peers(identity: Identity, met: (Vec<Member>, u64), handle: Handle) -> Peers {
     let urls = handle.config().initial_advertise_peer_urls.to_strings();
     let listener = Arc::new(move |event| handle.peer_event(event));
     Peers::new(identity, urls, met, tokio::runtime::Handle::current(), listener)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use revd_mvcc::Revision;
 use revd_raft::{Index, Position, Refused, Role, RoleChange};
+use revd_replica::survivor::Survival;
 use revd_replica::{AlarmAction, Fatal, Identity, Member, Members, Report};
 
 use crate::config::Config;
@@ -39,6 +40,20 @@ pub(super) fn opened(config: &Config, tree: &Path, report: &Report, elapsed: Dur
         "commit-index" = report.applied.index.0,
         "{message}"
     );
+}
+
+/// The cluster goes on with this member alone, or did so before.
+pub(super) fn survived(survival: Option<&Survival>) {
+    if let Some(Survival { identity, removed, index }) = survival {
+        tracing::info!(
+            "local-member-id" = %format_args!("{:x}", identity.member),
+            "cluster-id" = %format_args!("{:x}", identity.cluster),
+            "commit-index" = index,
+            "forcing restart member"
+        );
+        removed.iter().for_each(|member| removed_member(*identity, member));
+    }
+    tracing::warn!("--force-new-cluster has done what it is for; remove it from the settings");
 }
 
 fn quota(config: &Config) {

@@ -14,6 +14,7 @@ impl Member for Handle {
         MemberFacts {
             cluster_id: status.cluster_id,
             member_id: status.member_id,
+            generation: self.generation(),
             leader: status.leader,
             is_learner: status.is_learner,
             cluster_version: self.cluster_version().map(|version| version.to_string()),

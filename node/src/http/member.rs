@@ -30,6 +30,8 @@ pub struct MemberFacts {
     pub cluster_id: u64,
     /// Id of this member.
     pub member_id: u64,
+    /// How often the cluster has gone on with a single survivor.
+    pub generation: u64,
     /// Id of the leader, 0 when none is known.
     pub leader: u64,
     /// Whether this member does not vote.

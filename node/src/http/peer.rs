@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::member::MemberRecord;
 use super::reply::{self, Reply};
 use super::{Member, endpoints};
+use crate::peer::GENERATION;
 
 /// The header with the cluster of whoever answers, in hexadecimal digits.
 const CLUSTER_ID: &str = "x-etcd-cluster-id";
@@ -30,6 +31,8 @@ pub(super) fn members(member: &impl Member) -> Reply {
     if let Ok(cluster) = HeaderValue::try_from(cluster) {
         reply.headers_mut().insert(CLUSTER_ID, cluster);
     }
+    let generation = HeaderValue::from(member.facts().generation);
+    reply.headers_mut().insert(GENERATION, generation);
     reply
 }
 
@@ -50,11 +53,23 @@ fn record(member: MemberRecord) -> Value {
     Value::from(object)
 }
 
-/// Reads the answer to `GET /members`: the cluster, and its members.
-pub fn read_members(answer: &Response<Bytes>) -> Option<(u64, Vec<MemberRecord>)> {
-    let cluster = answer.headers().get(CLUSTER_ID)?.to_str().ok()?;
-    let cluster = u64::from_str_radix(cluster, 16).ok()?;
-    Some((cluster, read_list(answer.body())?))
+/// What `GET /members` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// The cluster.
+    pub cluster: u64,
+    /// How often it has gone on with a single survivor.
+    pub generation: u64,
+    /// Its members.
+    pub members: Vec<MemberRecord>,
+}
+
+/// Reads the answer to `GET /members`; `None` if it is of no member of a cluster like this.
+pub fn read_members(answer: &Response<Bytes>) -> Option<Roll> {
+    let text = |name| answer.headers().get(name)?.to_str().ok();
+    let cluster = u64::from_str_radix(text(CLUSTER_ID)?, 16).ok()?;
+    let generation = text(GENERATION)?.parse().ok()?;
+    Some(Roll { cluster, generation, members: read_list(answer.body())? })
 }
 
 /// Reads a list of members.
@@ -89,6 +104,7 @@ mod tests {
     async fn members_as_etcd_lists_them() {
         let mut member = Fake::leading();
         member.facts.cluster_id = 0x0cdf_8181;
+        member.facts.generation = 3;
         member.members = vec![
             MemberRecord {
                 id: u64::MAX,
@@ -105,7 +121,9 @@ mod tests {
         let text = content(reply).await;
         let mut same = Response::new(Bytes::from(text.clone()));
         *same.headers_mut() = head;
-        assert_eq!(read_members(&same), Some((0x0cdf_8181, member.members.clone())));
+        let members = member.members.clone();
+        let roll = Roll { cluster: 0x0cdf_8181, generation: 3, members };
+        assert_eq!(read_members(&same), Some(roll));
         assert_eq!(
             text,
             "[{\"id\":18446744073709551615,\"peerURLs\":[\"http://a:1\"],\"name\":\"a\",\

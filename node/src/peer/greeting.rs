@@ -9,6 +9,7 @@
 //! x-revd-to: 91bc3c398fb3c146
 //! x-revd-stream: append
 //! x-revd-urls: http://10.0.0.1:2380
+//! x-revd-generation: 0
 //! ```
 //!
 //! | answer | because |
@@ -16,12 +17,13 @@
 //! | 101 | the stream begins |
 //! | 400 | this is no greeting, or one of another version |
 //! | 403 | the greeting is for another member |
-//! | 410 | the sender was removed from the cluster |
+//! | 410 | the sender was removed from the cluster, or is left behind by it |
 //! | 412 | the sender belongs to another cluster |
 //!
 //! A sender that is not known here is let in: it was added after everything that this member has
 //! applied so far, and may well be the leader that is to bring it up to date. It is answered at the
-//! URLs that it says.
+//! URLs that it says. But if it is of an earlier generation, the cluster has gone on without it
+//! (`revd_replica::survivor`).
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -34,6 +36,8 @@ const FROM: &str = "x-revd-from";
 const TO: &str = "x-revd-to";
 const STREAM: &str = "x-revd-stream";
 const URLS: &str = "x-revd-urls";
+/// How often the cluster has gone on with a single survivor; also said with the list of members.
+pub const GENERATION: &str = "x-revd-generation";
 
 /// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub(super) struct Greeting {
     pub kind: Kind,
     /// Where the sender is reached.
     pub urls: Vec<String>,
+    /// The generation of the cluster that the sender knows.
+    pub generation: u64,
 }
 
 /// Those who may be greeted: what a member knows of its cluster.
@@ -83,6 +89,10 @@ pub struct Acquaintance<'a> {
     pub cluster: u64,
     /// Itself.
     pub member: u64,
+    /// Ids of the members.
+    pub members: &'a [u64],
+    /// The generation of the cluster.
+    pub generation: u64,
     /// Ids of those who were removed.
     pub removed: &'a [u64],
 }
@@ -100,6 +110,7 @@ impl Greeting {
         if let Ok(urls) = HeaderValue::try_from(self.urls.join(",")) {
             headers.insert(URLS, urls);
         }
+        headers.insert(GENERATION, HeaderValue::from(self.generation));
     }
 
     /// The greeting in the headers of a request.
@@ -114,6 +125,7 @@ impl Greeting {
             to: id(TO)?,
             kind: Kind::parse(text(STREAM)?)?,
             urls: text(URLS)?.split(',').map(str::to_owned).collect(),
+            generation: text(GENERATION)?.parse().ok()?,
         })
     }
 
@@ -123,6 +135,10 @@ impl Greeting {
             return Err(StatusCode::PRECONDITION_FAILED);
         }
         if known.removed.contains(&self.from) {
+            return Err(StatusCode::GONE);
+        }
+        let is_left = self.generation < known.generation && !known.members.contains(&self.from);
+        if is_left {
             return Err(StatusCode::GONE);
         }
         if self.to != known.member {
@@ -144,7 +160,7 @@ mod tests {
 
     fn greeting() -> Greeting {
         let urls = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
-        Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append, urls }
+        Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append, urls, generation: 1 }
     }
 
     #[test]
@@ -154,7 +170,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             greeting.write(&mut headers);
             assert_eq!(Greeting::read(&headers), Some(greeting.clone()));
-            for name in [CLUSTER, FROM, TO, STREAM, URLS, "upgrade"] {
+            for name in [CLUSTER, FROM, TO, STREAM, URLS, GENERATION, "upgrade"] {
                 let mut less = headers.clone();
                 less.remove(name);
                 assert_eq!(Greeting::read(&less), None, "{name}");
@@ -164,11 +180,16 @@ mod tests {
 
     #[test]
     fn strangers_are_told_why() {
-        let known = Acquaintance { cluster: 9, member: 2, removed: &[7] };
+        let known =
+            Acquaintance { cluster: 9, member: 2, members: &[1, 2], generation: 1, removed: &[7] };
         let status = |greeting: Greeting| greeting.judge(known).map_err(|code| code.as_u16());
         assert_eq!(status(greeting()), Ok(()));
         assert_eq!(status(Greeting { cluster: 8, ..greeting() }), Err(412));
         assert_eq!(status(Greeting { from: 7, ..greeting() }), Err(410));
         assert_eq!(status(Greeting { to: 3, ..greeting() }), Err(403));
+        // Unknown is who was added later, but not before the cluster had to begin anew.
+        assert_eq!(status(Greeting { from: 4, ..greeting() }), Ok(()));
+        assert_eq!(status(Greeting { from: 4, generation: 0, ..greeting() }), Err(410));
+        assert_eq!(status(Greeting { generation: 0, ..greeting() }), Ok(()));
     }
 }

@@ -39,7 +39,7 @@ use revd_raft::{Body, Message, NodeId, SnapshotOutcome};
 use revd_replica::{Identity, Member, Members, Outgoing, Received};
 use tokio::runtime::Handle as Runtime;
 
-pub use greeting::Acquaintance;
+pub use greeting::{Acquaintance, GENERATION};
 use greeting::{Greeting, Kind};
 pub use incoming::{Arrivals, PATH, Presence, accept};
 pub use receiving::Reception;
@@ -94,6 +94,8 @@ pub struct Peers {
     listener: Listener,
     /// Where this member is reached.
     urls: Vec<String>,
+    /// The generation of the cluster, as far as it is known.
+    generation: u64,
     /// Members that are not known from this one's own data yet: it is behind.
     met: BTreeMap<u64, Vec<String>>,
     to: BTreeMap<u64, Peer>,
@@ -109,22 +111,24 @@ struct Peer {
 }
 
 impl Peers {
-    /// Talks to those that are `met` for now. `urls` are its own. Streams run on `runtime`.
+    /// Talks to those that are `met` for now, in a cluster of that generation. `urls` are its own.
+    /// Streams run on `runtime`.
     #[must_use]
     pub fn new(
         identity: Identity,
         urls: Vec<String>,
-        met: impl IntoIterator<Item = Member>,
+        (met, generation): (Vec<Member>, u64),
         runtime: Runtime,
         listener: Listener,
     ) -> Self {
         let met = met.into_iter().map(|member| (member.id, member.peer_urls)).collect();
-        Self { identity, runtime, listener, urls, met, to: BTreeMap::new() }
+        Self { identity, runtime, listener, urls, generation, met, to: BTreeMap::new() }
     }
 
     /// Talks to these members from now on, itself left out, and to those that it has met and that
     /// were not removed. Streams to others end; to those who were just removed, at [`Peers::part`].
     pub fn set(&mut self, members: &Members) {
+        self.generation = self.generation.max(members.generation());
         if let Some(own) = members.get(self.identity.member) {
             self.urls.clone_from(&own.peer_urls);
         }
@@ -172,7 +176,8 @@ impl Peers {
 
     fn target(&self, to: u64, urls: &[String], kind: Kind) -> Target {
         let Identity { cluster, member: from } = self.identity;
-        let greeting = Greeting { cluster, from, to, kind, urls: self.urls.clone() };
+        let (urls_of_its_own, generation) = (self.urls.clone(), self.generation);
+        let greeting = Greeting { cluster, from, to, kind, urls: urls_of_its_own, generation };
         Target { greeting, urls: urls.to_vec() }
     }
 

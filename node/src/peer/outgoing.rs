@@ -336,8 +336,14 @@ mod tests {
 
     async fn stream() -> (Stream, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let greeting =
-            Greeting { cluster: 9, from: 1, to: 2, kind: Kind::Append, urls: Vec::new() };
+        let greeting = Greeting {
+            cluster: 9,
+            from: 1,
+            to: 2,
+            kind: Kind::Append,
+            urls: Vec::new(),
+            generation: 0,
+        };
         let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
         let target = Target { greeting, urls };
         (Stream::start(&Runtime::current(), target, 1_024, Arc::new(|_| true)), listener)

@@ -300,8 +300,14 @@ mod tests {
         fn listen(&self) -> (DuplexStream, tokio::task::JoinHandle<bool>) {
             let (near, far) = duplex(4 << 10);
             let (reception, events) = (self.reception.clone(), Arc::clone(&self.events));
-            let greeting =
-                Greeting { cluster: 7, from: 1, to: 2, kind: Kind::Snapshot, urls: Vec::new() };
+            let greeting = Greeting {
+                cluster: 7,
+                from: 1,
+                to: 2,
+                kind: Kind::Snapshot,
+                urls: Vec::new(),
+                generation: 0,
+            };
             let task = tokio::spawn(async move {
                 let listener: Listener = Arc::new(move |event| {
                     events.lock().push(event);

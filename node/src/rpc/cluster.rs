@@ -1,6 +1,7 @@
 //! `etcdserverpb.Cluster`: who the members are.
 //!
-//! Whether a change is wise is judged in [`super::membership`], whether it fits where it is applied.
+//! Whether a change is wise is judged in [`super::membership`], whether it fits where it is
+//! applied.
 
 use std::time::SystemTime;
 
@@ -46,6 +47,15 @@ impl ClusterService {
         let members = self.door.handle.members();
         let learners = members.iter().filter(|member| member.is_learner).count();
         learners >= self.door.handle.config().max_learners as usize
+    }
+
+    /// Refuses what is asked of a member that does not exist: a member that was just added through
+    /// another one may not be known here yet.
+    async fn check_known(&self, id: u64) -> Result<(), Status> {
+        if self.member(id).is_none() {
+            self.door.handle.barrier().await.map_err(errors::call_failed)?;
+        }
+        self.member(id).map(drop).ok_or_else(|| Refusal::MemberNotFound.into())
     }
 
     /// Gets a change through the log, and lists the members after it.
@@ -106,8 +116,10 @@ impl Cluster for ClusterService {
         }
         membership::check_addition(&self.door.handle, is_learner)?;
         let id = added_member_id(&peer_urls, SystemTime::now());
-        let fits = self.member(id).is_none() && !self.others_have(0, &peer_urls);
-        if fits && is_learner && self.has_learners_enough() {
+        if self.member(id).is_some() {
+            return Err(Refusal::MemberExists.into());
+        }
+        if !self.others_have(0, &peer_urls) && is_learner && self.has_learners_enough() {
             return Err(Refusal::TooManyLearners.into());
         }
         let member = Member { id, peer_urls, is_learner, ..Member::default() };
@@ -124,6 +136,7 @@ impl Cluster for ClusterService {
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
         let pb::MemberRemoveRequest { id } = self.door.admit(request)?;
         membership::check_removal(&self.door.handle, id)?;
+        self.check_known(id).await?;
         let members = self.change(Command::Membership(Membership::Remove(id))).await?;
         let header = self.door.header.without_revision(&self.door.handle);
         Ok(Response::new(pb::MemberRemoveResponse { header, members }))
@@ -134,9 +147,7 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
         let pb::MemberUpdateRequest { id, peer_urls } = self.door.admit(request)?;
-        if self.member(id).is_none() {
-            return Err(Refusal::MemberNotFound.into());
-        }
+        self.check_known(id).await?;
         if self.others_have(id, &peer_urls) {
             return Err(Refusal::PeerUrlExists.into());
         }

@@ -58,7 +58,7 @@ impl Member {
             config.clone(),
             Arc::new(gated),
             Path::new("data"),
-            Birth { identity: IDENTITY, founders: vec![founder], met: Vec::new() },
+            Birth { identity: IDENTITY, founders: vec![founder], ..Birth::default() },
         );
         let (handle, driver, _) = started.unwrap();
         let services = routes(handle.clone());

@@ -139,12 +139,21 @@ impl Cluster {
         panic!("no leader within {PATIENCE:?}");
     }
 
-    /// The members as one of them lists them.
+    /// The members as all that was done so far has left them.
     pub async fn list(&mut self, through: usize) -> Vec<pb::Member> {
+        self.list_as(through, true).await
+    }
+
+    /// The members as one of them knows them, which needs no quorum.
+    pub async fn list_there(&mut self, through: usize) -> Vec<pb::Member> {
+        self.list_as(through, false).await
+    }
+
+    async fn list_as(&mut self, through: usize, linearizable: bool) -> Vec<pb::Member> {
         let mut client = ClusterClient::new(self.connect(through).await);
         let start = Instant::now();
         loop {
-            match client.member_list(pb::MemberListRequest { linearizable: true }).await {
+            match client.member_list(pb::MemberListRequest { linearizable }).await {
                 Ok(list) => return list.into_inner().members,
                 Err(status) => wait_or_fail(start, &status).await,
             }

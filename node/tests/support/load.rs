@@ -16,6 +16,9 @@ use super::cluster::{put, wait_or_fail};
 /// Where all keys of the load begin.
 const PREFIX: &str = "load/";
 
+/// Between two writes: a member that joins must find all of them in the log, which keeps 5,000.
+const PAUSE: Duration = Duration::from_millis(25);
+
 /// A client that puts one key after the other, each once, at any of the endpoints.
 pub struct Load {
     endpoints: Arc<Mutex<Vec<String>>>,
@@ -44,6 +47,7 @@ impl Load {
                 if write(&endpoint, &key).await {
                     written.lock().insert(key);
                 }
+                tokio::time::sleep(PAUSE).await;
             }
         });
         Self { endpoints, acknowledged, stop, task }
@@ -98,9 +102,6 @@ async fn write(endpoint: &str, key: &str) -> bool {
     let endpoint = Endpoint::from_shared(endpoint.to_owned()).expect("a valid URL");
     match endpoint.connect().await {
         Ok(channel) => put(&mut KvClient::new(channel), key, "x").await.is_ok(),
-        Err(_) => {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            false
-        }
+        Err(_) => false,
     }
 }

@@ -265,6 +265,9 @@ impl Model {
 
     fn membership(&mut self, change: &Membership) -> Result<Done, Rejected> {
         match change {
+            // The model begins with it.
+            Membership::Found(_) => return Ok(Done::Nothing),
+            Membership::Survive(_) => unreachable!("it is never proposed"),
             Membership::Add(member) if self.removed.contains(&member.id) => {
                 return Err(Rejected::MemberNotFound);
             }
@@ -290,6 +293,7 @@ impl Model {
             Membership::Promote(id) => {
                 self.members.get_mut(id).expect("checked above").is_learner = false;
             }
+            Membership::Found(_) | Membership::Survive(_) => {}
         }
         Ok(Done::Nothing)
     }
