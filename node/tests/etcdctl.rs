@@ -20,6 +20,8 @@ mod report;
 mod rules;
 #[path = "etcdctl/script.rs"]
 mod script;
+#[path = "etcdctl/side.rs"]
+mod side;
 #[path = "etcdctl/stage.rs"]
 mod stage;
 mod support;
@@ -46,6 +48,10 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("restart.txt", include_str!("etcdctl/scripts/restart.txt")),
     ("session.txt", include_str!("etcdctl/scripts/session.txt")),
 ];
+
+/// The scripts for clusters of three, in the order in which they run.
+const CLUSTER_SCRIPTS: &[(&str, &str)] =
+    &[("members.txt", include_str!("etcdctl/scripts/members.txt"))];
 
 /// Forms of the command line that the scripts must have used.
 const COMMANDS: &[&str] = &[
@@ -96,6 +102,12 @@ const COMMANDS: &[&str] = &[
     "member list",
     "member list -w json",
     "member list -w table",
+    "member add",
+    "member add --learner",
+    "member promote",
+    "member remove",
+    "member update",
+    "move-leader",
     "endpoint hashkv",
     "endpoint health",
     "endpoint health --cluster",
@@ -124,12 +136,15 @@ fn etcdctl_sees_in_revd_what_it_sees_in_etcd() {
         }
     }
     let mut report = Report::new();
-    let mut stage = Stage::start();
-    for (name, text) in SCRIPTS {
-        let script = Script::parse(name, text);
-        stage.play(&script, &mut report);
-    }
+    play(Stage::start(), SCRIPTS, &mut report);
+    play(Stage::start_clusters(), CLUSTER_SCRIPTS, &mut report);
     report.finish(COMMANDS);
+}
+
+fn play(mut stage: Stage, scripts: &[(&str, &str)], report: &mut Report) {
+    for (name, text) in scripts {
+        stage.play(&Script::parse(name, text), report);
+    }
 }
 
 /// `etcdctl lock` and `elect` make do with keys, leases and watchers; these services are for other

@@ -44,7 +44,12 @@ impl Process {
             }
         }
         let words = words.iter().map(|word| OsStr::from_bytes(word));
-        command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint]).args(words);
+        command.env("ETCDCTL_API", "3");
+        // Two lists of endpoints would be joined.
+        if !words.clone().any(|word| word.as_bytes().starts_with(b"--endpoints")) {
+            command.args(["--endpoints", endpoint]);
+        }
+        command.args(words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("etcdctl starts");
         let output = Reader::start(child.stdout.take().expect("it is piped"));

@@ -13,6 +13,8 @@ pub struct Facts<'a> {
     pub endpoint: &'a str,
     /// The leases that the script has given a name, with the ids that this server chose.
     pub leases: &'a BTreeMap<String, i64>,
+    /// What differs between clusters, longest first, and what it is called; none of lone servers.
+    pub names: &'a [(String, String)],
     /// The arguments of the command.
     pub command: &'a str,
 }
@@ -29,6 +31,7 @@ pub struct Rule {
 /// The rules, in the order in which they are applied.
 pub const RULES: &[Rule] = &[
     Rule { name: "port of the endpoint", command: "", change: endpoint },
+    Rule { name: "ids and ports of a cluster", command: "", change: name },
     Rule { name: "time of a line of the client's log", command: "", change: log_time },
     Rule { name: "number of a client in its log", command: "", change: client },
     Rule { name: "lease id chosen by the server", command: "", change: lease },
@@ -38,7 +41,10 @@ pub const RULES: &[Rule] = &[
     Rule { name: "order of a lease's keys", command: "lease timetolive", change: attached },
     Rule { name: "size of the database", command: "endpoint status", change: size },
     Rule { name: "raft index", command: "endpoint status", change: raft_index },
+    Rule { name: "raft term of a cluster", command: "", change: term },
     Rule { name: "width of a table's columns", command: "endpoint ", change: table },
+    Rule { name: "width of a table of members", command: "member ", change: table },
+    Rule { name: "order of a cluster with a new id", command: "member add", change: initial },
 ];
 
 /// Applies all rules to one line, and notes which of them changed it.
@@ -56,6 +62,35 @@ pub fn reduce(facts: &Facts<'_>, line: &str, used: &mut [bool]) -> String {
 
 fn endpoint(facts: &Facts<'_>, line: String) -> String {
     line.replace(facts.endpoint, "ENDPOINT")
+}
+
+fn name(facts: &Facts<'_>, mut line: String) -> String {
+    for (text, name) in facts.names {
+        line = line.replace(text, name);
+    }
+    line
+}
+
+/// How many elections a cluster has held depends on time.
+fn term(facts: &Facts<'_>, mut line: String) -> String {
+    if facts.names.is_empty() {
+        return line;
+    }
+    for field in ["\"raft_term\":", "\"raftTerm\":", "\"RaftTerm\" : "] {
+        line = mask(line, field, |c| c.is_ascii_digit(), "TERM");
+    }
+    if !facts.command.starts_with("endpoint status") {
+        return line;
+    }
+    column(line, 6, |cell| cell.parse::<u64>().is_ok())
+}
+
+/// `ETCD_INITIAL_CLUSTER` goes by ids, and that of a new member is made of the time.
+fn initial(_: &Facts<'_>, line: String) -> String {
+    let Some(list) = line.strip_prefix("ETCD_INITIAL_CLUSTER=\"") else { return line };
+    let mut entries: Vec<&str> = list.trim_end_matches('"').split(',').collect();
+    entries.sort_unstable();
+    format!("SORTED {}", entries.join(","))
 }
 
 /// `"ts":"2026-01-02T…"` and `"ts":1767312000.5`.

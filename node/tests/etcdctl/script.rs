@@ -12,6 +12,8 @@
 //!   has some text                    a text that both must print
 //!   lease L                          from here on $L is the lease that the answer names
 //!   only revd                        etcd is not asked; such a command needs `exit` and `has`
+//!   at last                          the command is repeated until it succeeds
+//!   in any order                     the order of the lines is not compared
 //!   or late                          how often it prints depends on time: order and number of
 //!                                    equal lines are not compared
 //! revision NEXT + 1                from here on $NEXT is the store's revision, plus 1
@@ -23,9 +25,12 @@
 //! join W                           waits for its own end; compares all that it printed
 //! alarm                            raises the alarm NOSPACE; `etcdctl` itself cannot
 //! kill                             ends both servers as a power failure would, starts them again
+//! lead 0                           has the member m0 of each cluster lead
+//! enter 3                          starts the member m3, which was added to each cluster
 //! ```
 //!
-//! `$ENDPOINT` is where the server listens, `$DIR` a directory of its own.
+//! `$ENDPOINT` is where the server listens, `$DIR` a directory of its own. Of a cluster, `$m0` is
+//! the id of member m0, `$PEER0` its peer URL, and `$ENDPOINT0` where it listens for clients.
 //! Words are quoted as in a shell: `'literal'` and `"with \n \" \\ \x00 escapes"`.
 
 /// One file.
@@ -68,6 +73,10 @@ pub enum Action {
     Alarm,
     /// Kills and restarts both servers.
     Kill,
+    /// Has a member of each cluster lead.
+    Lead(usize),
+    /// Starts a member that was added to each cluster.
+    Enter(usize),
 }
 
 /// A command line and its input.
@@ -100,6 +109,8 @@ pub struct Expect {
     pub is_for_revd_only: bool,
     /// Whether order and number of equal lines are left out.
     pub is_untimed: bool,
+    /// Whether it may have to be repeated.
+    pub is_at_last: bool,
 }
 
 impl Script {
@@ -151,6 +162,8 @@ fn action(line: &str, place: &str) -> Action {
         "join" => Action::Join(name.to_owned()),
         "alarm" if rest.is_empty() => Action::Alarm,
         "kill" => Action::Kill,
+        "lead" => Action::Lead(number(rest, place)),
+        "enter" => Action::Enter(number(rest, place)),
         "revision" => {
             let plus = tail.strip_prefix("+ ").map_or(0, |plus| number(plus, place));
             Action::Revision(name.to_owned(), plus as i64)
@@ -176,6 +189,8 @@ fn refine(step: &mut Step, detail: &str, place: &str) {
         ("lease", _) => step.expect.lease = Some(rest.to_owned()),
         ("only", _) if rest == "revd" => step.expect.is_for_revd_only = true,
         ("or", _) if rest == "late" => step.expect.is_untimed = true,
+        ("in", _) if rest == "any order" => step.expect.is_untimed = true,
+        ("at", Action::Run(_)) if rest == "last" => step.expect.is_at_last = true,
         _ => panic!("{place}: what is `{detail}`?"),
     }
 }
