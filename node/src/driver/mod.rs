@@ -100,9 +100,7 @@ pub fn start(
     let Birth { identity, founders, met, generation } = birth;
     let settings = settings(&config, identity, founders);
     if config.force_new_cluster {
-        let urls = config.initial_advertise_peer_urls.to_strings();
-        let survived = survivor::survive(Arc::clone(&disk), dir, &settings, &urls)?;
-        report::survived(survived.as_ref());
+        survive(&config, &disk, dir, &settings)?;
     }
     let opened = recover::open(disk, dir, settings)?;
     let report = opened.report;
@@ -115,12 +113,7 @@ pub fn start(
         first_request(report.identity.member, unix_milliseconds()),
     ));
     let now = Instant::now();
-    let options = lessor::Options {
-        election_timeout: nanoseconds(u64::from(config.election_timeout)),
-        longest_gap: nanoseconds(3 * u64::from(config.heartbeat_interval)),
-        retry: config.request_timeout().as_nanos() as u64,
-        checkpoint_interval: config.lease_checkpoint.then_some(lessor::CHECKPOINT_INTERVAL),
-    };
+    let options = lessor_options(&config);
     let auto = config.auto_compaction.retain().map(|kept| AutoCompaction::new(kept, Now(0)));
     let mut core = Core {
         shared: Arc::clone(&shared),
@@ -219,6 +212,28 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// Removes all other members before the start.
+fn survive(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    settings: &Settings,
+) -> Result<(), OpenError> {
+    let urls = config.initial_advertise_peer_urls.to_strings();
+    let survived = survivor::survive(Arc::clone(disk), dir, settings, &urls)?;
+    report::survived(survived.as_ref());
+    Ok(())
+}
+
+fn lessor_options(config: &Config) -> lessor::Options {
+    lessor::Options {
+        election_timeout: nanoseconds(u64::from(config.election_timeout)),
+        longest_gap: nanoseconds(3 * u64::from(config.heartbeat_interval)),
+        retry: config.request_timeout().as_nanos() as u64,
+        checkpoint_interval: config.lease_checkpoint.then_some(lessor::CHECKPOINT_INTERVAL),
     }
 }
 
