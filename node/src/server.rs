@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 
-use crate::bootstrap::{self, DataDir, DirectoryError, JoinError};
+use crate::bootstrap::{self, DataDir, DirectoryError, DiscoveryError, JoinError};
 use crate::config::{ClusterError, ClusterState, Config};
 use crate::driver::{self, Birth, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
@@ -55,6 +55,9 @@ pub enum StartError {
     /// There is no such place for it in the cluster that it should belong to.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The other members cannot be found.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// A port is in use, or an address is not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -257,12 +260,17 @@ async fn open(
 /// Finds out who a new member is. One that has run before knows.
 async fn birth(config: &Config, directory: &DataDir) -> Result<Birth, StartError> {
     if !directory.is_new() {
+        if config.discovery.is_some() {
+            tracing::warn!("discovery is ignored: the member has been initialized already");
+        }
         return Ok(Birth::default());
     }
     if config.initial_cluster_state == ClusterState::Existing {
         return Ok(bootstrap::join(config).await?);
     }
-    let birth = bootstrap::found(config)?;
+    let mut config = config.clone();
+    bootstrap::discover(&mut config).await?;
+    let birth = bootstrap::found(&config)?;
     bootstrap::check_unknown(&birth).await?;
     Ok(birth)
 }

@@ -1,5 +1,5 @@
-//! Kills revd and Debian's etcd with many keys, starts them again, and prints how long the first put
-//! takes and what memory they hold; and what it costs revd to stream all keys to one client.
+//! Kills revd and Debian's etcd with many keys, starts them again, and prints how long the first
+//! put takes and what memory they hold; and what it costs revd to stream all keys to one client.
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p benches --bin restart-beside-etcd

@@ -64,8 +64,8 @@ impl Memory {
             return Ok(());
         }
         let start = self.mapping.check(offset, bytes.len());
-        // SAFETY: the range lies within the memory, and the bytes come from elsewhere. That no slice
-        // lends the range is the contract of `Mapping::slice`; Miri finds out if one does.
+        // SAFETY: the range lies within the memory, and the bytes come from elsewhere. That no
+        // slice lends the range is the contract of `Mapping::slice`; Miri finds out if one does.
         unsafe { heap.start.add(start).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(())
     }

@@ -126,8 +126,8 @@ impl fmt::Debug for Mapping {
 }
 
 /// The memory behind the mappings of one simulated file: a file without a name, so that it has a
-/// stable address, takes room only where it is written, and is written without `unsafe`. Miri, which
-/// knows no such files, gets memory of the heap.
+/// stable address, takes room only where it is written, and is written without `unsafe`. Miri,
+/// which knows no such files, gets memory of the heap.
 #[derive(Debug)]
 pub(crate) struct Memory {
     #[cfg(not(miri))]

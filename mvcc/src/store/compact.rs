@@ -13,8 +13,8 @@
 //! gives up counts, so nothing may be removed until it was seen.
 //!
 //! The floor and the last finished one are rows of the tree. If they differ at open, the sweep
-//! begins again: what was swept already costs a look, not a rewrite. Then there is no hash, as some of
-//! what counts may be gone.
+//! begins again: what was swept already costs a look, not a rewrite. Then there is no hash, as some
+//! of what counts may be gone.
 
 use std::sync::Arc;
 

@@ -6,10 +6,12 @@
 //! says, whatever the flags are.
 
 mod directory;
+mod discovery;
 mod identity;
 mod join;
 
 pub use directory::{DataDir, DirectoryError};
+pub use discovery::{DiscoveryError, discover};
 pub use identity::{added_member_id, cluster_id, member_id};
 pub use join::{JoinError, check_unknown, join};
 

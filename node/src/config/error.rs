@@ -75,6 +75,21 @@ pub enum Error {
         /// What is wrong with its value.
         reason: String,
     },
+    /// The members can be found in one way only.
+    #[error(
+        "multiple discovery or bootstrap flags are set; choose one of --initial-cluster and \
+         --discovery-endpoints"
+    )]
+    ManyBootstraps,
+    /// One of the two settings that discovery needs.
+    #[error("--discovery-endpoints and --discovery-token must both be set; {0} is missing")]
+    HalfDiscovery(&'static str),
+    /// An address of discovery that is none.
+    #[error("--discovery-endpoints has an empty item")]
+    EmptyEndpoint,
+    /// An address of discovery that cannot be reached without what is not built.
+    #[error("--discovery-endpoints {0}: only http is built yet")]
+    DiscoveryScheme(String),
     /// Listening was set, advertising was not.
     #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
     NoAdvertisedClientUrls,

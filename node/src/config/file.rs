@@ -166,6 +166,14 @@ fn text_of(kind: Kind, value: &Value) -> Result<Option<String>, String> {
             return Ok(Some(format!("{number}ns")));
         }
         (Kind::Duration, _) => "a whole number of nanoseconds",
+        (Kind::List, Value::Array(items)) => {
+            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            match texts {
+                Some(texts) => return Ok(Some(texts.join(","))),
+                None => "a list of texts",
+            }
+        }
+        (Kind::List, _) => "a list of texts",
         (Kind::Switch, Value::Bool(on)) => return Ok(Some(on.to_string())),
         (Kind::Switch, _) => "true or false",
     };

@@ -90,7 +90,7 @@ pub(crate) fn refusal(name: &'static str, origin: String) -> Error {
 /// Checks a value for its kind.
 pub(crate) fn check(kind: Kind, text: &str) -> Result<(), String> {
     let verdict = match kind {
-        Kind::Text => None,
+        Kind::Text | Kind::List => None,
         Kind::Duration => duration(text).is_none().then(|| "it must be a duration".to_owned()),
         Kind::Urls => Urls::parse(text).err().map(|error| error.to_string()),
         Kind::Unsigned => text.parse::<u32>().err().map(|error| error.to_string()),
@@ -199,6 +199,7 @@ fn argument(name: &'static str, kind: Kind) -> Arg {
             Kind::Urls => "URLS",
             Kind::Unsigned | Kind::Signed => "NUMBER",
             Kind::Duration => "DURATION",
+            Kind::List => "LIST",
             Kind::ClusterState => "STATE",
             Kind::LogLevel => "LEVEL",
             Kind::Switch => "BOOL",

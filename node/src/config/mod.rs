@@ -8,6 +8,7 @@
 
 mod auto_compaction;
 mod cluster;
+mod discovery;
 mod environment;
 mod error;
 mod file;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use auto_compaction::{AutoCompaction, CompactionMode};
 pub use cluster::{ClusterError, InitialCluster};
+pub use discovery::Discovery;
 pub use error::{Error, Notice, Stop};
 pub use flags::{help, usage, version};
 pub use urls::{Scheme, Url, UrlError, Urls};
@@ -77,6 +79,8 @@ pub struct Config {
     pub initial_advertise_peer_urls: Urls,
     /// `name=url,name=url`, as given: it is read only when the data directory is empty.
     pub initial_cluster: String,
+    /// Where to look for the initial cluster instead; read only when the data directory is empty.
+    pub discovery: Option<Discovery>,
     /// Whether an empty data directory starts a cluster or joins one.
     pub initial_cluster_state: ClusterState,
     /// Whether this member goes on alone with what is left of its cluster.
@@ -126,6 +130,7 @@ impl Default for Config {
             listen_metrics_urls: Urls::default(),
             initial_advertise_peer_urls: local(2380),
             initial_cluster: "default=http://localhost:2380".to_owned(),
+            discovery: None,
             initial_cluster_state: ClusterState::New,
             force_new_cluster: false,
             strict_reconfig_check: true,

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Unsigned,
     /// A signed number of 64 bits.
     Signed,
+    /// Several texts, separated by commas; a list in a file.
+    List,
     /// A length of time as Go writes it; whole nanoseconds in a file.
     Duration,
     /// `new` or `existing`.
@@ -197,6 +199,34 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known(
         CLUSTERING,
+        "discovery-endpoints",
+        Kind::List,
+        "",
+        "Members of a running cluster in which those of a new one find each other.",
+    ),
+    known(
+        CLUSTERING,
+        "discovery-token",
+        Kind::Text,
+        "",
+        "What the members of the new cluster share; its size is written there beforehand.",
+    ),
+    known(
+        CLUSTERING,
+        "discovery-dial-timeout",
+        Kind::Duration,
+        "2s",
+        "Longest time to make a connection for discovery.",
+    ),
+    known(
+        CLUSTERING,
+        "discovery-request-timeout",
+        Kind::Duration,
+        "5s",
+        "Longest time for a request of discovery.",
+    ),
+    known(
+        CLUSTERING,
         "advertise-client-urls",
         Kind::Urls,
         "http://localhost:2379",
@@ -237,7 +267,7 @@ pub(crate) const KNOWN: &[Known] = &[
         "config-file",
         Kind::Text,
         "",
-        "File of YAML or JSON to read all options from; other flags and variables do not count then.",
+        "File of YAML or JSON with all options; other flags and variables do not count then.",
     ),
     known(PROCESS, "version", Kind::Switch, "false", "Print the version and exit."),
 ];
@@ -259,10 +289,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "raft-read-timeout",
     "raft-write-timeout",
     "feature-gates",
-    "discovery-token",
-    "discovery-endpoints",
-    "discovery-dial-timeout",
-    "discovery-request-timeout",
     "discovery-keepalive-time",
     "discovery-keepalive-timeout",
     "discovery-cert",

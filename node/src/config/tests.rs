@@ -74,6 +74,7 @@ fn every_flag_is_read() {
         listen_metrics_urls: urls("http://127.0.0.1:3"),
         initial_advertise_peer_urls: urls("http://example.com:2"),
         initial_cluster: "a=http://example.com:2".into(),
+        discovery: None,
         initial_cluster_state: ClusterState::Existing,
         initial_cluster_token: "t".into(),
         force_new_cluster: true,
@@ -474,4 +475,34 @@ fn mistakes_in_a_file_are_one_line_with_file_and_key() {
     }
     let missing = refused(&["--config-file=/no/such/file"]);
     assert!(missing.starts_with("cannot read configuration file /no/such/file: No such"));
+}
+
+#[test]
+fn discovery_needs_endpoints_and_a_token_and_nothing_else() {
+    let endpoints = "--discovery-endpoints=127.0.0.1:1, http://127.0.0.1:2";
+    let (token, time) = ("--discovery-token=t", "--discovery-dial-timeout=7s");
+    let found = read(&[endpoints, token, time]).discovery.unwrap();
+    let expected = Discovery {
+        endpoints: vec!["127.0.0.1:1".into(), "http://127.0.0.1:2".into()],
+        token: "t".into(),
+        dial_timeout: Duration::from_secs(7),
+        request_timeout: Duration::from_secs(5),
+    };
+    assert_eq!(found, expected);
+    let file = "\
+discovery-config:
+  token: t
+  client:
+    endpoints: ['127.0.0.1:1', 'http://127.0.0.1:2']
+    dial-timeout: 7000000000
+";
+    assert_eq!(read_file(file).unwrap().config.discovery, Some(expected));
+    assert!(refused_file("discovery-config: {client: {endpoints: x}}").contains("a list of texts"));
+    assert!(refused(&[endpoints]).contains("--discovery-token is missing"));
+    assert!(refused(&[token]).contains("--discovery-endpoints is missing"));
+    let both = [endpoints, token, "--initial-cluster=default=http://localhost:2380"];
+    assert!(refused(&both).starts_with("multiple discovery or bootstrap flags are set"));
+    assert!(refused(&["--discovery-endpoints=a:1,", token]).contains("empty item"));
+    let tls = refused(&["--discovery-endpoints=https://a:1", token]);
+    assert_eq!(tls, "--discovery-endpoints https://a:1: only http is built yet");
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::auto_compaction::duration;
+use super::discovery;
 use super::flags::{self, Given};
 use super::{
     AutoCompaction, ClusterState, CompactionMode, Config, Error, LARGE_QUOTA, LARGE_REQUEST,
@@ -43,6 +44,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     if let Some(text) = given.text("initial-cluster-token") {
         config.initial_cluster_token = text.to_owned();
     }
+    config.discovery = discovery::assemble(given).map_err(refused)?;
     config.log = logging(given).map_err(refused)?;
     for (name, value) in [
         ("max-request-bytes", &mut config.max_request_bytes),

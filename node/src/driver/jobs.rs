@@ -22,8 +22,8 @@ const BOUND: usize = 64;
 /// The sending sides; the threads end when it is dropped.
 pub(super) struct Jobs {
     upkeep: Option<Sender<Job>>,
-    /// Not a channel: its receiver yields a few times before it sleeps, and this thread sleeps twice
-    /// for each batch of entries.
+    /// Not a channel: its receiver yields a few times before it sleeps, and this thread sleeps
+    /// twice for each batch of entries.
     log: Arc<Inbox<PersistJob>>,
     threads: Vec<JoinHandle<()>>,
 }

@@ -1,9 +1,10 @@
 //! One stream to another member: dialled, filled, and dialled again when it breaks.
 //!
-//! A small message for which no other waits is written to the socket at once, by the thread that has
-//! it: handing it to the stream's task would wake another thread, which costs more than the write.
-//! Everything else goes through the queue, whose task writes in batches. The two never write at the
-//! same time: nothing is written directly while anything is in the queue or in the task's hands.
+//! A small message for which no other waits is written to the socket at once, by the thread that
+//! has it: handing it to the stream's task would wake another thread, which costs more than the
+//! write. Everything else goes through the queue, whose task writes in batches. The two never write
+//! at the same time: nothing is written directly while anything is in the queue or in the task's
+//! hands.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
