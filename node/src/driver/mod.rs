@@ -103,8 +103,7 @@ pub fn start(
         survive(&config, &disk, dir, &settings)?;
     }
     let opened = recover::open(disk, dir, settings)?;
-    let report = opened.report;
-    let machine = opened.machine;
+    let (report, machine) = (opened.report, opened.machine);
     report::opened(&config, &dir.join(recover::TREE_FILE), &report, opening.elapsed());
     report::starting(report.identity, crate::ETCD_VERSION, machine.members().version());
     let shared = Arc::new(Shared::new(
