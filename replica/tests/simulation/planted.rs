@@ -61,7 +61,7 @@ mod table {
 
     /// A bug, the seeds within which it must be found, and why the oracle must see it. To add one:
     /// a line in the `Bug` of its crate, its `planted(…)`, and a line here.
-    const PLANTED: [(Bug, u64, &str); 21] = [
+    const PLANTED: [(Bug, u64, &str); 20] = [
         (Replica(CheckpointBehind), 20, "an entry applied twice, behind a restart"),
         (Replica(CheckpointAheadOfLog), 200, "a tree that its log does not reach"),
         (Replica(ForgetVote), 20, "a term that was spoken for, and is forgotten"),
@@ -80,7 +80,6 @@ mod table {
         (KeySpace(ProgressWhileBehind), 20, "a mark of progress before the events"),
         (KeySpace(ReadBelowFloor), 20, "a read of what is compacted"),
         (Consensus(AcknowledgeUnpersisted), 200, "a write that was acknowledged and is lost"),
-        (Consensus(ReadWithoutRound), 300, "a read of a deposed leader, older than a write"),
         (Driver(ReadBeforeApplied), 10, "a read older than a write before it"),
         (Driver(ReadByOwnCommit), 10, "a read older than a write before it"),
     ];
@@ -116,12 +115,16 @@ mod table {
         (format!("{bug:?}: MISSED in {seeds} seeds ({others} others), expected {why}"), false)
     }
 
+    /// `REVD_SIM_BUG=…` looks for those alone whose name has this in it.
     #[test]
     fn planted_bugs_are_found() {
+        let wanted = std::env::var("REVD_SIM_BUG").unwrap_or_default();
+        let is_wanted = |(bug, ..): &&(Bug, u64, &str)| format!("{bug:?}").contains(&wanted);
+        let planted: Vec<_> = PLANTED.iter().filter(is_wanted).copied().collect();
         let (next, mut report) = (AtomicUsize::new(0), String::new());
         let work = || {
             let mut found = Vec::new();
-            while let Some(&planted) = PLANTED.get(next.fetch_add(1, Relaxed)) {
+            while let Some(&planted) = planted.get(next.fetch_add(1, Relaxed)) {
                 found.push(search(planted));
             }
             found
