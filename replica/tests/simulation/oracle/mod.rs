@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use revd_mvcc::{Range, Ranged, ReadError, Rejected as Refused};
 use revd_raft::{EntryKind, Position, Term};
-use revd_replica::{Applied, Command, Rejected, RequestId, entry};
+use revd_replica::{Applied, Command, Member, Membership, Rejected, RequestId, entry};
 
 use self::done::Done;
 pub(crate) use self::model::{Lease, Model};
@@ -62,6 +62,7 @@ struct Expected {
 
 pub(crate) struct Oracle {
     pub(crate) model: Model,
+    founders: Vec<Member>,
     /// The committed entries behind the founding.
     entries: Vec<Seen>,
     expected: BTreeMap<RequestId, Expected>,
@@ -87,12 +88,13 @@ struct Promise {
     granted: u64,
 }
 
-/// The founding of the cluster, which no log holds.
+/// The founding of the cluster: the model begins behind it, and so do the founders.
 const FOUNDING: u64 = 1;
 
 impl Oracle {
     pub(crate) fn new(model: Model, skew: u64) -> Oracle {
         Oracle {
+            founders: model.members.values().cloned().collect(),
             model,
             entries: Vec::new(),
             expected: BTreeMap::new(),
@@ -143,7 +145,10 @@ impl Oracle {
         data: &Bytes,
         now: Time,
     ) -> Checked {
-        let place = (at.index.0 - FOUNDING - 1) as usize;
+        let Some(place) = at.index.0.checked_sub(FOUNDING + 1) else {
+            return self.founded(at, data);
+        };
+        let place = place as usize;
         if let Some(seen) = self.entries.get(place) {
             ensure!(
                 (seen.term, seen.kind, &seen.data) == (at.term, kind, data),
@@ -166,6 +171,16 @@ impl Oracle {
         let decoded = entry::decode(data)
             .map_err(|error| Violation(format!("hands out {at}, unreadable: {error}")))?;
         self.carry_out(at, decoded.request, &decoded.command, now)
+    }
+
+    /// Who joins gets the founding like any other entry.
+    fn founded(&self, at: Position, data: &Bytes) -> Checked {
+        let found = entry::decode(data).map(|decoded| decoded.command);
+        let Ok(Command::Membership(Membership::Found(founders))) = found else {
+            return Err(Violation(format!("hands out {at}, which is not the founding: {found:?}")));
+        };
+        ensure!(founders == self.founders, "hands out the founding with {founders:?}");
+        Ok(())
     }
 
     fn carry_out(

@@ -265,9 +265,7 @@ impl Model {
 
     fn membership(&mut self, change: &Membership) -> Result<Done, Rejected> {
         match change {
-            // The model begins with it.
-            Membership::Found(_) => return Ok(Done::Nothing),
-            Membership::Survive(_) => unreachable!("it is never proposed"),
+            Membership::Found(_) | Membership::Survive(_) => panic!("nobody proposes {change:?}"),
             Membership::Add(member) if self.removed.contains(&member.id) => {
                 return Err(Rejected::MemberNotFound);
             }
@@ -293,7 +291,7 @@ impl Model {
             Membership::Promote(id) => {
                 self.members.get_mut(id).expect("checked above").is_learner = false;
             }
-            Membership::Found(_) | Membership::Survive(_) => {}
+            Membership::Found(_) | Membership::Survive(_) => unreachable!("refused above"),
         }
         Ok(Done::Nothing)
     }
