@@ -102,12 +102,9 @@ impl Member {
                 let job = self.jobs.swap_remove(at);
                 let stage = stage_of(&job);
                 self.sweeps += usize::from(stage == Stage::Sweep);
-                match job.run() {
-                    Ok(done) => self.done(done),
-                    Err(fatal) => {
-                        assert!(report_fatal(&self.disk, &fatal), "{fatal}");
-                        return stage;
-                    }
+                if let Err(fatal) = job.run().and_then(|done| self.done(done)) {
+                    assert!(report_fatal(&self.disk, &fatal), "{fatal}");
+                    return stage;
                 }
             }
         }
@@ -155,14 +152,14 @@ impl Member {
         }
     }
 
-    fn done(&mut self, done: JobDone) {
+    /// What a job has led to may have to grow the tree's file.
+    fn done(&mut self, done: JobDone) -> Result<(), Fatal> {
         match done {
-            JobDone::Log(done) => self.consensus.done(done).expect("it was under way"),
-            JobDone::Tree(done) => {
-                if let Some(index) = self.machine.done(done).expect("it was under way") {
-                    self.consensus.checkpointed(index).expect("it is applied");
-                }
-            }
+            JobDone::Log(done) => self.consensus.done(done),
+            JobDone::Tree(done) => match self.machine.done(done)? {
+                Some(index) => self.consensus.checkpointed(index),
+                None => Ok(()),
+            },
             JobDone::Installed(_) => unreachable!("nobody sends a snapshot to a lone member"),
         }
     }
