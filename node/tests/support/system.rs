@@ -23,9 +23,10 @@ pub fn run(program: &str, words: &[&str]) -> Result<(), Lack> {
 }
 
 /// Tells that a test is skipped. Under CI a program that is missing is a failure; a right that the
-/// machine withholds is not.
+/// machine withholds is not, and whoever is not root has none here anyway.
 pub fn skip(what: &str, lack: &Lack) {
-    let in_ci = std::env::var_os("CI").is_some();
-    assert!(!in_ci || matches!(lack, Lack::Right(_)), "CI must be able to make {what}: {lack:?}");
+    let must_run = std::env::var_os("CI").is_some() && rustix::process::geteuid().is_root();
+    let is_missing = matches!(lack, Lack::Program(_));
+    assert!(!(must_run && is_missing), "CI must be able to make {what}: {lack:?}");
     println!("SKIPPED: {what} cannot be made here: {lack:?}");
 }
