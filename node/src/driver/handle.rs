@@ -374,14 +374,7 @@ impl Handle {
     /// # Errors
     /// [`CallError`], when this member does not lead, or could not confirm it.
     pub async fn renew_here(&self, id: i64) -> Result<Option<i64>, CallError> {
-        let ask = || self.call(|slot| Request::KeepAlive { id, slot });
-        match ask().await? {
-            Some(ttl) => Ok(Some(ttl)),
-            None => {
-                self.know_all_leases().await?;
-                ask().await
-            }
-        }
+        self.of_a_lease(|slot| Request::KeepAlive { id, slot }).await
     }
 
     /// As [`Handle::time_to_live`], on the leader alone.
@@ -389,21 +382,21 @@ impl Handle {
     /// # Errors
     /// [`CallError`], when this member does not lead.
     pub async fn remaining_here(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
-        let ask = || self.call(|slot| Request::TimeToLive { id, slot });
-        match ask().await? {
-            Some(found) => Ok(Some(found)),
-            None => {
-                self.know_all_leases().await?;
-                ask().await
-            }
-        }
+        self.of_a_lease(|slot| Request::TimeToLive { id, slot }).await
     }
 
-    /// Waits until this member knows every lease that any client was told of. A leader that was
-    /// deposed and has not heard of it, or that is behind with applying, knows fewer: that there is
-    /// no such lease is to be said only after this.
-    async fn know_all_leases(&self) -> Result<(), CallError> {
-        self.barrier().await.map_err(|_| CallError::NotPrimary)
+    /// Asks the core about a lease. That there is no such lease is said only behind a read index: a
+    /// leader that was deposed and has not heard of it, or that is behind with applying, does not
+    /// know every lease that a client was told of.
+    async fn of_a_lease<T>(
+        &self,
+        request: impl Fn(Slot<Option<T>>) -> Request,
+    ) -> Result<Option<T>, CallError> {
+        if let Some(found) = self.call(&request).await? {
+            return Ok(Some(found));
+        }
+        self.barrier().await.map_err(|_| CallError::NotPrimary)?;
+        self.call(&request).await
     }
 
     /// Where the leader is, if one is known.
