@@ -3,12 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/chance.rs"]
-mod chance;
 mod support;
 
-use chance::{Replay, below};
 use revd_raft::*;
+use revd_sim::{Chance, Replay};
 use support::{Cluster, id};
 
 /// A cluster of `size` whose leader, `leader`, has just vanished.
@@ -43,14 +41,14 @@ fn whoever_notices_first_another_leads_at_once() {
     for size in [3, 5] {
         for seed in 0..runs {
             let _replay = Replay(seed);
-            let mut chance = seed;
-            let leader = 1 + below(&mut chance, size);
+            let mut chance = Chance::new(seed);
+            let leader = 1 + chance.below(size);
             let mut cluster = bereaved(size, leader);
             let mut left: Vec<u64> = (1..=size).filter(|&number| number != leader).collect();
             while !left.is_empty() {
-                let at = below(&mut chance, left.len() as u64) as usize;
+                let at = chance.place(left.len());
                 let number = left.swap_remove(at);
-                let steps = below(&mut chance, 12);
+                let steps = chance.below(12);
                 notice(&mut cluster, number, leader, steps);
             }
             cluster.settle();

@@ -8,14 +8,11 @@
 // The parts that tests share may unwrap like the tests themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/chance.rs"]
-mod chance;
-
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use chance::{Replay, below};
 use revd_raft::*;
+use revd_sim::{Chance, Replay};
 
 const ME: NodeId = NodeId(7);
 const RUNS: u64 = 3_000;
@@ -39,7 +36,7 @@ struct Seen {
 }
 
 struct World {
-    chance: u64,
+    chance: Chance,
     config: Config,
     raft: Raft,
     /// What survives a crash: term and vote, the log from `log_first` on, the checkpoint.
@@ -67,13 +64,13 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut chance = seed;
+        let mut chance = Chance::new(seed);
         let mut config = Config::new(ME);
         config.election_ticks = 4;
         config.heartbeat_ticks = 1;
-        config.max_uncommitted_bytes = 300 + below(&mut chance, 3_000) as usize;
-        config.max_committed_bytes = 100 + below(&mut chance, 2_000) as usize;
-        config.tail_bytes = 1 + below(&mut chance, 2_000) as usize;
+        config.max_uncommitted_bytes = 300 + chance.below(3_000) as usize;
+        config.max_committed_bytes = 100 + chance.below(2_000) as usize;
+        config.tail_bytes = 1 + chance.below(2_000) as usize;
         config.max_reads = 8;
         let hard_state = HardState { term: BORN.term, vote: None };
         let restart = Restart::new(&config, hard_state, BORN, Configuration::lone(ME));
@@ -102,7 +99,7 @@ impl World {
     }
 
     fn draw(&mut self, bound: u64) -> u64 {
-        below(&mut self.chance, bound)
+        self.chance.below(bound)
     }
 
     fn entry(&self, index: Index) -> Option<&Entry> {

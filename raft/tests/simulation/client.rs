@@ -1,11 +1,11 @@
 //! What clients and operators ask for: writes, reads, changes of configuration, transfers.
 
 use revd_raft::*;
+use revd_sim::{Checked, Violation};
 
+use crate::event::Event;
 use crate::machine::{self, KEYS};
-use crate::oracle::{Checked, Violation};
 use crate::plan::{RUNNING_MAX, VOTERS_MAX};
-use crate::queue::Event;
 use crate::world::{World, by};
 
 /// Members that run and belong to no configuration, at most: they wait to be added.

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use revd_raft::*;
+use revd_sim::Chance;
 
-use crate::chance::Chance;
 use crate::machine::State;
 
 /// A member's disk. Jobs are carried out one after another; what a crash interrupts is done to

@@ -1,11 +1,11 @@
 //! What goes wrong, and the upkeep that goes on meanwhile: checkpoints, and members that leave.
 
 use revd_raft::*;
+use revd_sim::{Checked, Cut, Time};
 
 use crate::disk::{Damage, Job};
-use crate::network::Cut;
-use crate::oracle::{Checked, has_quorum};
-use crate::queue::{Event, Time};
+use crate::event::Event;
+use crate::oracle::has_quorum;
 use crate::world::{World, note};
 
 impl World {

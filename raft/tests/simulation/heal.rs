@@ -1,9 +1,9 @@
 //! The end of a run: nothing fails any more, and the cluster must get going again.
 
 use revd_raft::*;
+use revd_sim::{Checked, ensure};
 
-use crate::oracle::{Checked, ensure};
-use crate::queue::{Event, TICK};
+use crate::event::{Event, TICK};
 use crate::world::{World, note};
 
 /// How many times the longest election timeout a healed cluster has at most. One passes before

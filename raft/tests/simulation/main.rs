@@ -7,32 +7,31 @@
 //! - `--features planted-bugs` plants bugs in the core, which the oracle must find (`planted`).
 //!
 //! `world` is where to begin: its queue of events drives members (`member`) with disks (`disk`) and
-//! state machines (`machine`) over a network (`network`), as `plan` says. `client` calls, `faults`
-//! break, `heal` mends; `oracle` says what must hold.
+//! state machines (`machine`) over a network, as `plan` says. `client` calls, `faults` break,
+//! `heal` mends; `oracle` says what must hold.
 
 // The parts that tests share may unwrap like the tests themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod chance;
 mod client;
 mod disk;
+mod event;
 mod faults;
 mod heal;
 mod machine;
 mod member;
-mod network;
 mod oracle;
 mod plan;
 mod planted;
-mod queue;
-mod run;
 mod totals;
 mod world;
 
 use std::time::{Duration, Instant};
 
-use run::{Seeds, run, run_all};
+use revd_sim::runs::{Seeds, World as _, run, run_all};
+
 use totals::Totals;
+use world::World;
 
 /// What CI runs. One run makes about 20,000 steps.
 const RUNS: u64 = 2_000;
@@ -40,9 +39,10 @@ const RUNS: u64 = 2_000;
 #[test]
 fn every_rule_holds_under_every_fault() {
     if let Ok(seed) = std::env::var("SEED") {
-        let totals = run(seed.parse().expect("SEED is a number")).unwrap_or_else(|failed| {
-            panic!("{failed}");
-        });
+        let totals =
+            run::<World>(seed.parse().expect("SEED is a number")).unwrap_or_else(|failed| {
+                panic!("{failed}");
+            });
         println!("{totals}");
         return;
     }
@@ -53,12 +53,13 @@ fn every_rule_holds_under_every_fault() {
         Some(minutes) => Seeds::Until(started + Duration::from_secs(60 * minutes)),
         None => Seeds::First(RUNS),
     };
-    let (runs, totals) = run_all(seeds);
+    let all = run_all::<World>(seeds);
     let seconds = started.elapsed().as_secs_f64();
-    println!("{runs} runs in {seconds:.1} s, {:.0} steps a second", totals.steps as f64 / seconds);
-    println!("{totals}");
+    let rate = all.totals.steps as f64 / seconds;
+    println!("{} runs in {seconds:.1} s, {rate:.0} steps a second", all.runs);
+    println!("{}", all.totals);
     if minutes.is_none() {
-        check_minima(&totals);
+        check_minima(&all.totals);
     }
 }
 
@@ -100,16 +101,22 @@ fn check_minima(totals: &Totals) {
         (totals.healed + totals.stood_still, RUNS, "runs brought to an end"),
         (totals.healed, RUNS * 99 / 100, "runs healed"),
     ];
-    for (count, minimum, what) in minima {
-        assert!(count >= minimum, "{count} {what}, at least {minimum} are needed");
-    }
+    revd_sim::check_minima(&minima);
+}
+
+/// A number for all that came out of the members of a run.
+fn digest(seed: u64) -> u64 {
+    let mut world = World::new(seed, World::LENGTH / 4, None).expect("a world begins");
+    world.digest = Some(0);
+    world.run().expect("a run succeeds");
+    world.digest.unwrap_or_default()
 }
 
 #[test]
 fn a_seed_repeats_to_the_last_output() {
     for seed in [3, 4, 5] {
-        let first = run::digest(seed);
-        assert_eq!(first, run::digest(seed), "seed {seed}");
-        assert_ne!(first, run::digest(seed + 10), "seeds {seed} and {} alike", seed + 10);
+        let first = digest(seed);
+        assert_eq!(first, digest(seed), "seed {seed}");
+        assert_ne!(first, digest(seed + 10), "seeds {seed} and {} alike", seed + 10);
     }
 }

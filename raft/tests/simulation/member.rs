@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use revd_raft::*;
+use revd_sim::{Life, Time};
 
 use crate::disk::Disk;
+use crate::event::TICK;
 use crate::machine::State;
 use crate::plan::MEMBERS_MAX;
-use crate::queue::{Life, TICK, Time};
 
 pub(crate) struct Member {
     pub(crate) life: Life,

@@ -10,6 +10,7 @@ mod reads;
 mod votes;
 
 use revd_raft::*;
+use revd_sim::{Checked, ensure};
 
 use crate::disk::Damage;
 use crate::machine::{Effect, State};
@@ -17,22 +18,6 @@ use crate::member::Member;
 use history::History;
 pub(crate) use reads::Reads;
 use votes::Votes;
-
-/// What was broken, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation(pub(crate) String);
-
-pub(crate) type Checked<T = ()> = Result<T, Violation>;
-
-/// Returns a [`Violation`] with these words unless the condition holds.
-macro_rules! ensure {
-    ($holds:expr, $($words:tt)+) => {
-        if !$holds {
-            return Err($crate::oracle::Violation(format!($($words)+)));
-        }
-    };
-}
-pub(crate) use ensure;
 
 pub(crate) struct Oracle {
     history: History,

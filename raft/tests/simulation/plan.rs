@@ -1,9 +1,9 @@
 //! What a seed chooses: the cluster, its settings, and which faults come how often.
 
 use revd_raft::*;
+use revd_sim::{Chance, Conditions, Time};
 
-use crate::chance::Chance;
-use crate::queue::{TICK, Time};
+use crate::event::TICK;
 
 /// No run has more members than this, all that ever lived counted.
 pub(crate) const MEMBERS_MAX: usize = 24;
@@ -69,6 +69,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// What messages meet.
+    pub(crate) fn conditions(&self) -> Conditions {
+        Conditions {
+            loss: self.loss,
+            repeats: self.repeats,
+            delay: self.delay,
+            stragglers: (self.stragglers, self.outage),
+            in_order: self.in_order,
+            healed: 20,
+        }
+    }
+
     pub(crate) fn new(chance: &mut Chance, steps: u64) -> Plan {
         let voters = chance.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
         let config = config(chance);

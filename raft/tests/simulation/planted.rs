@@ -27,9 +27,10 @@ mod table {
 
     use revd_raft::Bug::{self, *};
     use revd_raft::without_asserts;
+    use revd_sim::Violation;
+    use revd_sim::runs::{What, attempt};
 
-    use crate::oracle::Violation;
-    use crate::run::{STEPS, What, attempt};
+    use crate::world::World;
 
     /// A bug, the seeds within which it must be found, and why the oracle must see it. To add one:
     /// a line in the core's `Bug`, its `if self.planted(…)`, and a line here. The number is such
@@ -66,12 +67,12 @@ mod table {
         for (bug, seeds, why) in PLANTED {
             let mut others = 0;
             let found = (0..seeds).find_map(|seed| {
-                let failed = without_asserts(|| attempt(seed, STEPS, Some(bug), false)).err()?;
+                let failed = without_asserts(|| attempt::<World>(seed, Some(bug), false)).err()?;
                 match failed.what {
                     // The core fell over, or the healed cluster stood still, before the oracle
                     // could tell why: that does not count.
                     What::Violation(Violation(what)) if !what.starts_with("no progress") => {
-                        Some((seed, failed.steps, what))
+                        Some((seed, failed.age, what))
                     }
                     _ => {
                         others += 1;
@@ -80,7 +81,7 @@ mod table {
                 }
             });
             let told = match found {
-                Some((seed, steps, what)) => format!("seed {seed} after {steps} steps: {what}"),
+                Some((seed, age, what)) => format!("seed {seed} after {age}: {what}"),
                 None => format!("MISSED in {seeds} seeds, expected {why}"),
             };
             missed += u64::from(told.starts_with("MISSED"));

@@ -1,22 +1,18 @@
 //! A whole cluster in one thread: the queue of events, and what each of them does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use revd_raft::*;
+use revd_sim::{Chance, Checked, Life, Network, Queue, Time, Trace, Violation, ensure, runs};
 
-use crate::chance::Chance;
 use crate::disk::Job;
+use crate::event::{Event, TICK};
 use crate::machine::{Effect, State, mix};
 use crate::member::Member;
-use crate::network::Network;
-use crate::oracle::{Checked, Oracle, Violation, ensure};
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::planted::Bug;
-use crate::queue::{Event, Life, Queue, TICK, Time};
 use crate::totals::Totals;
-
-/// How many of the last events a failure shows.
-const TRACED: usize = 70;
 
 /// A run is healed by then even if little has happened, as where faults leave nobody to act. Most
 /// runs are over in a tenth of that.
@@ -26,7 +22,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) chance: Chance,
     pub(crate) time: Time,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Queue<Event>,
     pub(crate) members: Vec<Member>,
     pub(crate) network: Network,
     pub(crate) oracle: Oracle,
@@ -43,7 +39,7 @@ pub(crate) struct World {
     snapshots: BTreeMap<Index, State>,
     bug: Option<Bug>,
     /// The last events, if they are wanted.
-    pub(crate) trace: Option<VecDeque<String>>,
+    pub(crate) trace: Trace,
     /// Of every output, if it is wanted.
     pub(crate) digest: Option<u64>,
 }
@@ -51,16 +47,21 @@ pub(crate) struct World {
 /// Keeps a line for the trace, if there is one.
 macro_rules! note {
     ($world:expr, $($words:tt)+) => {
-        if $world.trace.is_some() {
+        if $world.trace.is_on() {
             $world.note(format!($($words)+));
         }
     };
 }
 pub(crate) use note;
 
-impl World {
-    /// The world of a seed, with a bug planted in every member's core or none.
-    pub(crate) fn new(seed: u64, steps: u64, bug: Option<Bug>) -> Checked<World> {
+impl runs::World for World {
+    type Bug = Bug;
+    type Totals = Totals;
+    /// Steps.
+    const LENGTH: u64 = 20_000;
+    const TRACED: usize = 70;
+
+    fn new(seed: u64, steps: u64, bug: Option<Bug>) -> Checked<World> {
         let mut chance = Chance::new(seed);
         let plan = Plan::new(&mut chance, steps);
         let ids = |from: u64, count: u64| (from..from + count).map(NodeId);
@@ -73,7 +74,7 @@ impl World {
             time: 0,
             queue: Queue::default(),
             members: Vec::new(),
-            network: Network::new(),
+            network: Network::new(plan.conditions()),
             oracle: Oracle::new(&born),
             totals: Totals::default(),
             healing: false,
@@ -82,7 +83,7 @@ impl World {
             joiner: if plan.born.index == Index(0) { born.clone() } else { nobody },
             snapshots: BTreeMap::new(),
             bug,
-            trace: None,
+            trace: Trace::default(),
             digest: None,
             plan,
         };
@@ -95,17 +96,7 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) fn note(&mut self, line: String) {
-        if let Some(trace) = &mut self.trace {
-            if trace.len() == TRACED {
-                trace.pop_front();
-            }
-            trace.push_back(format!("{:>9} {line}", self.time));
-        }
-    }
-
-    /// Lives through all of it: the faults, then the healing.
-    pub(crate) fn run(&mut self) -> Checked {
+    fn run(&mut self) -> Checked {
         while self.totals.steps < self.plan.steps && self.time < TIME_MAX {
             self.next()?;
         }
@@ -116,6 +107,24 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
+    }
+
+    fn age(&self) -> String {
+        format!("{} steps", self.totals.steps)
+    }
+
+    fn into_totals(self) -> Totals {
+        self.totals
+    }
+}
+
+impl World {
+    pub(crate) fn note(&mut self, line: String) {
+        self.trace.push(format!("{:>9} {line}", self.time));
     }
 
     /// The next event.
@@ -227,7 +236,7 @@ impl World {
 
     /// Puts an input into a member's core. What it refuses is the caller's to judge.
     pub(crate) fn input(&mut self, place: usize, input: Input) -> Checked<Result<(), Refused>> {
-        if self.trace.is_some() && input != Input::Tick {
+        if self.trace.is_on() && input != Input::Tick {
             self.note(format!("{} <- {input:?}", place + 1));
         }
         let answer = self.members[place].core_mut().step(input);
@@ -258,7 +267,7 @@ impl World {
 
     /// Puts in what the contract allows a driver, which must not be refused.
     pub(crate) fn report(&mut self, place: usize, input: Input) -> Checked {
-        let said = self.trace.is_some().then(|| format!("{input:?}"));
+        let said = self.trace.is_on().then(|| format!("{input:?}"));
         let answer = self.input(place, input)?;
         ensure!(answer.is_ok(), "member {}: {answer:?} to {said:?}", place + 1);
         Ok(())
@@ -355,7 +364,7 @@ impl World {
     fn send(&mut self, message: Message) {
         let (from, to) = (message.from.0 as usize - 1, message.to.0 as usize - 1);
         let way = (from, to);
-        let [first, second] = self.network.arrivals(&self.plan, &mut self.chance, self.time, way);
+        let [first, second] = self.network.arrivals(&mut self.chance, self.time, way);
         if let Some(time) = second {
             self.totals.repeated += 1;
             self.queue.push(time, Event::Deliver(message.clone()));

@@ -8,12 +8,12 @@ use revd_mvcc::{Compare, DeleteRange, Op, Operand, Put, Range, ReadError, Txn};
 use revd_replica::{
     Alarm, AlarmAction, Applied, Command, Fatal, Membership, Rejected, Renewal, RequestId,
 };
+use revd_sim::{Chance, Checked, Time, Violation};
 
-use crate::chance::Chance;
 use crate::driver::{Answer, CallId, Proposal};
+use crate::event::{Event, MS, SECOND};
 use crate::member;
-use crate::oracle::{Checked, Floor, Violation};
-use crate::queue::{Event, MS, SECOND, Time};
+use crate::oracle::Floor;
 use crate::world::{World, by, note};
 
 /// Leases that clients remember.
@@ -290,7 +290,7 @@ impl World {
     fn hand_on(&mut self, place: usize, leader: Option<usize>, id: CallId) {
         let arrival = leader.and_then(|leader| {
             let way = (place, leader);
-            let [first, _] = self.network.arrivals(&self.plan, &mut self.chance, self.time, way);
+            let [first, _] = self.network.arrivals(&mut self.chance, self.time, way);
             Some((leader, first?))
         });
         match arrival.filter(|(leader, _)| self.members[*leader].is_up()) {

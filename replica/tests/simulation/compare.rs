@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use revd_mvcc::{LeaseId, Range, View};
 use revd_replica::Machine;
+use revd_sim::{Checked, ensure};
 
-use crate::oracle::{Checked, Model, ensure};
-use crate::queue::{Event, SECOND};
+use crate::event::{Event, SECOND};
+use crate::oracle::Model;
 use crate::world::{World, by};
 
 impl World {

@@ -17,8 +17,8 @@ use revd_replica::{
     Rejected, Renewal, RequestId, entry, lessor,
 };
 
+use crate::event::{MS, SECOND};
 use crate::planted::DriverBug;
-use crate::queue::{MS, SECOND};
 use crate::room::Room;
 
 /// The number of a call.

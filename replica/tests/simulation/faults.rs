@@ -2,11 +2,10 @@
 
 use revd_disk::{Effect, Fault, Operation};
 use revd_raft::NodeId;
+use revd_sim::{Checked, Cut, Time};
 
+use crate::event::{Event, MS};
 use crate::member::id;
-use crate::network::Cut;
-use crate::oracle::Checked;
-use crate::queue::{Event, MS, Time};
 use crate::world::{World, note};
 
 impl World {

@@ -1,7 +1,8 @@
 //! The end of a run: nothing fails any more, and the cluster must get going again.
 
-use crate::oracle::{Checked, ensure};
-use crate::queue::{Event, MS, SECOND, Time};
+use revd_sim::{Checked, Time, ensure};
+
+use crate::event::{Event, MS, SECOND};
 use crate::world::{World, note};
 
 /// How long a healed cluster has to serve again at every member, and then to come to rest: calls

@@ -7,28 +7,25 @@
 //! - `--features planted-bugs` plants bugs in members, which the oracle must find (`planted`).
 //!
 //! `world` is where to begin: its queue of events drives members (`member`, `driver`, `room`) over
-//! a network (`network`), as `plan` says. `client` and `watcher` are those who use the cluster,
-//! `operate` who runs it, `snapshot` moves whole states; `faults` break, `heal` mends; `oracle`
-//! says what must hold, `compare` looks into the members.
+//! a network, as `plan` says. `client` and `watcher` are those who use the cluster, `operate` who
+//! runs it, `snapshot` moves whole states; `faults` break, `heal` mends; `oracle` says what must
+//! hold, `compare` looks into the members.
 
 // The parts that tests share may unwrap like the tests themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod chance;
 mod client;
 mod compare;
 mod driver;
+mod event;
 mod faults;
 mod heal;
 mod member;
-mod network;
 mod operate;
 mod oracle;
 mod plan;
 mod planted;
-mod queue;
 mod room;
-mod run;
 mod snapshot;
 mod totals;
 mod watcher;
@@ -36,8 +33,10 @@ mod world;
 
 use std::time::{Duration, Instant};
 
-use run::{Seeds, run, run_all};
+use revd_sim::runs::{Seeds, World as _, run, run_all};
+
 use totals::Totals;
+use world::World;
 
 /// What CI runs: five hours of the simulated clusters.
 const RUNS: u64 = 300;
@@ -45,9 +44,10 @@ const RUNS: u64 = 300;
 #[test]
 fn every_promise_holds_under_every_fault() {
     if let Ok(seed) = std::env::var("SEED") {
-        let totals = run(seed.parse().expect("SEED is a number")).unwrap_or_else(|failed| {
-            panic!("{failed}");
-        });
+        let totals =
+            run::<World>(seed.parse().expect("SEED is a number")).unwrap_or_else(|failed| {
+                panic!("{failed}");
+            });
         println!("{totals}");
         return;
     }
@@ -59,7 +59,7 @@ fn every_promise_holds_under_every_fault() {
         Some(minutes) => Seeds::Until(started + Duration::from_secs(60 * minutes)),
         None => Seeds::First(runs.unwrap_or(RUNS)),
     };
-    let all = run_all(seeds);
+    let all = run_all::<World>(seeds);
     let simulated = all.totals.milliseconds as f64 / 1_000.0;
     println!(
         "{} runs in {:.1} s: {simulated:.0} simulated seconds, {:.1} for each second of a \
@@ -125,16 +125,22 @@ fn check_minima(totals: &Totals) {
         (totals.compared, 20_000, "comparisons with the model"),
         (totals.hashed, 4_000, "hashes compared"),
     ];
-    for (count, minimum, what) in minima {
-        assert!(count >= minimum, "{count} {what}, at least {minimum} are needed");
-    }
+    revd_sim::check_minima(&minima);
+}
+
+/// A number for all that the members of a run said to each other.
+fn digest(seed: u64) -> u64 {
+    let mut world = World::new(seed, World::LENGTH / 6, None).expect("a world begins");
+    world.digest = Some(0);
+    world.run().expect("a run succeeds");
+    world.digest.unwrap_or_default()
 }
 
 #[test]
 fn a_seed_repeats_to_the_last_message() {
     for seed in [3, 4, 5] {
-        let first = run::digest(seed);
-        assert_eq!(first, run::digest(seed), "seed {seed}");
-        assert_ne!(first, run::digest(seed + 10), "seeds {seed} and {} alike", seed + 10);
+        let first = digest(seed);
+        assert_eq!(first, digest(seed), "seed {seed}");
+        assert_ne!(first, digest(seed + 10), "seeds {seed} and {} alike", seed + 10);
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use revd_disk::{Disk, Sim};
 use revd_raft::NodeId;
 use revd_replica::{Identity, Now, OpenError, Opened, Settings, recover};
+use revd_sim::{Chance, Life, Time};
 
-use crate::chance::Chance;
 use crate::driver::Driver;
+use crate::event::MS;
 use crate::plan::{Plan, TICK};
-use crate::queue::{Life, MS, Time};
 
 /// Where a member keeps its files.
 pub(crate) const DIR: &str = "data";

@@ -2,11 +2,11 @@
 
 use revd_raft::Input;
 use revd_replica::{Command, Membership};
+use revd_sim::Checked;
 
+use crate::event::Event;
 use crate::member::{Member, id};
-use crate::oracle::Checked;
 use crate::plan::MEMBERS_MAX;
-use crate::queue::Event;
 use crate::world::{World, member_record, note};
 
 /// No cluster gets more voters and learners than this.

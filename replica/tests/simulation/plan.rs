@@ -2,10 +2,10 @@
 
 use revd_raft::{Config, NodeId};
 use revd_replica::Retention;
+use revd_sim::{Chance, Conditions, Time};
 
-use crate::chance::Chance;
 use crate::driver::{Driver, Pace};
-use crate::queue::{MS, SECOND, Time};
+use crate::event::{MS, SECOND};
 
 /// No run has more members than this, all that ever lived counted.
 pub(crate) const MEMBERS_MAX: usize = 16;
@@ -80,6 +80,18 @@ pub(crate) struct Weights {
 }
 
 impl Plan {
+    /// What messages meet.
+    pub(crate) fn conditions(&self) -> Conditions {
+        Conditions {
+            loss: self.loss,
+            repeats: self.repeats,
+            delay: self.delay,
+            stragglers: (self.stragglers, self.outage),
+            in_order: self.in_order,
+            healed: MS,
+        }
+    }
+
     pub(crate) fn new(chance: &mut Chance, length: Time) -> Plan {
         let raft = raft(chance);
         let election = u64::from(raft.election_ticks) * TICK;

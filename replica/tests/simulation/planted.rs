@@ -53,11 +53,12 @@ mod table {
     use revd_mvcc::Bug::*;
     use revd_raft::{Bug::*, without_asserts};
     use revd_replica::Bug::*;
+    use revd_sim::Violation;
+    use revd_sim::runs::{Failed, What, attempt};
 
     use super::Bug::{self, Consensus, Driver, KeySpace, Replica};
     use super::DriverBug::*;
-    use crate::oracle::Violation;
-    use crate::run::{Failed, LENGTH, What, attempt};
+    use crate::world::World;
 
     /// A bug, the seeds within which it must be found, and why the oracle must see it. To add one:
     /// a line in the `Bug` of its crate, its `planted(…)`, and a line here.
@@ -85,7 +86,7 @@ mod table {
     ];
 
     fn attempt_with(seed: u64, bug: Bug) -> Option<Failed> {
-        let run = || without_asserts(|| attempt(seed, LENGTH, Some(bug), false)).err();
+        let run = || without_asserts(|| attempt::<World>(seed, Some(bug), false)).err();
         match bug {
             Replica(bug) => revd_replica::with_bug(bug, run),
             KeySpace(bug) => revd_mvcc::with_bug(bug, run),
@@ -97,14 +98,13 @@ mod table {
     fn search((bug, seeds, why): (Bug, u64, &str)) -> (String, bool) {
         let mut others = 0;
         for seed in 0..seeds {
-            match attempt_with(seed, bug).map(|failed| (failed.what, failed.time)) {
+            match attempt_with(seed, bug).map(|failed| (failed.what, failed.age)) {
                 // A member fell over, or the healed cluster stood still, before the oracle could
                 // tell why: that does not count.
-                Some((What::Violation(Violation(what)), time)) if !what.starts_with("no pro") => {
+                Some((What::Violation(Violation(what)), age)) if !what.starts_with("no pro") => {
                     let what: String = what.chars().take(160).collect();
-                    let seconds = time / crate::queue::SECOND;
                     return (
-                        format!("{bug:?}: seed {seed} after {seconds} s: {what} ({others} others)"),
+                        format!("{bug:?}: seed {seed} after {age}: {what} ({others} others)"),
                         true,
                     );
                 }

@@ -8,7 +8,7 @@ use revd_replica::{
 };
 
 use crate::driver::Driver;
-use crate::queue::MS;
+use crate::event::MS;
 
 /// How long what has found the disk full waits before it tries again.
 const RETRY: u64 = 100 * MS;

@@ -2,10 +2,10 @@
 
 use revd_raft::{Input, NodeId, SnapshotOutcome, SnapshotRequest};
 use revd_replica::{Incoming, Outgoing};
+use revd_sim::{Checked, Life};
 
+use crate::event::{Event, SECOND};
 use crate::member::{id, place};
-use crate::oracle::Checked;
-use crate::queue::{Event, Life, SECOND};
 use crate::world::{World, note};
 
 /// Bytes of a chunk, about.
@@ -70,7 +70,7 @@ impl World {
         };
         let (from, to) = (transfer.from.member, transfer.to.member);
         let way = (from, to);
-        let [arrival, _] = self.network.arrivals(&self.plan, &mut self.chance, self.time, way);
+        let [arrival, _] = self.network.arrivals(&mut self.chance, self.time, way);
         let is_cut = arrival.is_none() && !self.network.reaches(from, to);
         if !self.lives(transfer.from) || !self.lives(transfer.to) || is_cut {
             if self.lives(transfer.from) {

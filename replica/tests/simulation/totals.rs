@@ -1,31 +1,6 @@
 //! How much of what has happened, to show that it was enough.
 
-use std::fmt;
-
-/// Declares the counters with their names, so that none is forgotten in a sum or a print.
-macro_rules! totals {
-    ($($name:ident: $words:literal,)+) => {
-        #[derive(Clone, Debug, Default)]
-        pub(crate) struct Totals {
-            $(pub(crate) $name: u64,)+
-        }
-
-        impl Totals {
-            pub(crate) fn add(&mut self, other: &Totals) {
-                $(self.$name += other.$name;)+
-            }
-        }
-
-        impl fmt::Display for Totals {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(writeln!(f, "  {:>12} {}", self.$name, $words)?;)+
-                Ok(())
-            }
-        }
-    };
-}
-
-totals! {
+revd_sim::totals! {
     milliseconds: "simulated milliseconds",
     events: "events",
     acknowledged: "client operations acknowledged",

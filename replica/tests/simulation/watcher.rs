@@ -11,12 +11,12 @@ use bytes::Bytes;
 use prost::Message;
 use revd_api::mvccpb;
 use revd_mvcc::{KeyValue, NO_WATCHER, Watch, WatchOptions, WatchResponse, WatchStream};
+use revd_sim::{Chance, Checked, Life, Time, ensure};
 
-use crate::chance::Chance;
+use crate::event::{Event, MS, SECOND};
+use crate::oracle::Model;
 use crate::oracle::done::record;
-use crate::oracle::{Checked, Model, ensure};
 use crate::plan::Plan;
-use crate::queue::{Event, Life, MS, SECOND, Time};
 use crate::totals::Totals;
 use crate::world::{World, by};
 

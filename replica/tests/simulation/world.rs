@@ -1,34 +1,28 @@
 //! A whole cluster in one thread: the queue of events, and what each of them does.
 
-use std::collections::VecDeque;
-
 use revd_raft::{Body, Configuration, Input, Message, NodeId, Role};
 use revd_replica::{Fatal, wire};
+use revd_sim::{Chance, Checked, Life, Network, Queue, Time, Trace, Violation, ensure, runs};
 
-use crate::chance::Chance;
 use crate::client::Clients;
+use crate::event::{Event, MS, SECOND};
 use crate::member::{self, Member};
-use crate::network::Network;
 use crate::operate::Operator;
-use crate::oracle::{Checked, Model, Oracle, Violation, ensure};
+use crate::oracle::{Model, Oracle};
 use crate::plan::Plan;
 use crate::planted::Bug;
-use crate::queue::{Event, Life, MS, Queue, SECOND, Time};
 use crate::snapshot::Transfer;
 use crate::totals::Totals;
 use crate::watcher::Watcher;
 
-/// How many of the last events a failure shows.
-const TRACED: usize = 60;
-
-/// Characters of each of them.
+/// Characters of each of the last events that a failure shows.
 const LINE: usize = 240;
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) chance: Chance,
     pub(crate) time: Time,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Queue<Event>,
     pub(crate) members: Vec<Member>,
     pub(crate) network: Network,
     pub(crate) clients: Clients,
@@ -42,7 +36,7 @@ pub(crate) struct World {
     pub(crate) healing: bool,
     pub(crate) bug: Option<Bug>,
     /// The last events, if they are wanted.
-    pub(crate) trace: Option<VecDeque<String>>,
+    pub(crate) trace: Trace,
     /// Of all that members said, if it is wanted.
     pub(crate) digest: Option<u64>,
 }
@@ -50,16 +44,21 @@ pub(crate) struct World {
 /// Keeps a line for the trace, if there is one.
 macro_rules! note {
     ($world:expr, $($words:tt)+) => {
-        if $world.trace.is_some() {
+        if $world.trace.is_on() {
             $world.note(format!($($words)+));
         }
     };
 }
 pub(crate) use note;
 
-impl World {
-    /// The world of a seed, with a bug planted in every member or none.
-    pub(crate) fn new(seed: u64, length: Time, bug: Option<Bug>) -> Checked<World> {
+impl runs::World for World {
+    type Bug = Bug;
+    type Totals = Totals;
+    /// Nanoseconds of the world.
+    const LENGTH: Time = 60 * SECOND;
+    const TRACED: usize = 60;
+
+    fn new(seed: u64, length: Time, bug: Option<Bug>) -> Checked<World> {
         let mut chance = Chance::new(seed);
         let plan = Plan::new(&mut chance, length);
         let founders: Vec<_> = (0..plan.voters as usize).map(member_record).collect();
@@ -72,7 +71,7 @@ impl World {
             time: SECOND,
             queue: Queue::default(),
             members: Vec::new(),
-            network: Network::new(),
+            network: Network::new(plan.conditions()),
             clients: Clients::new(plan.clients),
             watchers: Vec::new(),
             operator: Operator::default(),
@@ -81,7 +80,7 @@ impl World {
             totals: Totals::default(),
             healing: false,
             bug,
-            trace: None,
+            trace: Trace::default(),
             digest: None,
             plan,
         };
@@ -103,19 +102,7 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) fn note(&mut self, line: String) {
-        if let Some(trace) = &mut self.trace {
-            if trace.len() == TRACED {
-                trace.pop_front();
-            }
-            let (ms, rest) = (self.time / MS, self.time % MS / 1_000);
-            let short: String = line.chars().take(LINE).collect();
-            trace.push_back(format!("{ms:>7}.{rest:03} {short}"));
-        }
-    }
-
-    /// Lives through all of it: the faults, then the healing.
-    pub(crate) fn run(&mut self) -> Checked {
+    fn run(&mut self) -> Checked {
         let begun = self.time;
         while self.time < begun + self.plan.length {
             self.next()?;
@@ -124,6 +111,26 @@ impl World {
         self.totals.milliseconds = (self.time - begun) / MS;
         self.totals.expired = self.oracle.expired;
         Ok(())
+    }
+
+    fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
+    }
+
+    fn age(&self) -> String {
+        format!("{:.3} s", self.time as f64 / SECOND as f64)
+    }
+
+    fn into_totals(self) -> Totals {
+        self.totals
+    }
+}
+
+impl World {
+    pub(crate) fn note(&mut self, line: String) {
+        let (ms, rest) = (self.time / MS, self.time % MS / 1_000);
+        let short: String = line.chars().take(LINE).collect();
+        self.trace.push(format!("{ms:>7}.{rest:03} {short}"));
     }
 
     /// The next event.
@@ -371,7 +378,7 @@ impl World {
         }
         let (from, to) = (member::place(message.from), member::place(message.to));
         let way = (from, to);
-        let [first, second] = self.network.arrivals(&self.plan, &mut self.chance, self.time, way);
+        let [first, second] = self.network.arrivals(&mut self.chance, self.time, way);
         // The streams between members may repeat anything but what was handed on: nobody could tell
         // it from a second proposal.
         if let Some(time) = second

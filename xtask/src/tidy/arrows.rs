@@ -4,7 +4,7 @@ use super::Finding;
 use super::workspace::{Crate, Workspace};
 
 /// Each room and those that it may use. Its tests and examples may use any.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("disk", &[]),
     ("raft", &[]),
     ("api", &[]),
@@ -16,6 +16,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     // The rooms below replica for the types that its interface shows.
     ("node", &["replica", "api", "mvcc", "raft", "wal", "btree", "disk"]),
     ("ctl", &["api", "replica", "bolt"]),
+    // For the simulations of others, which are tests.
+    ("sim", &[]),
     // For the descriptor set.
     ("xtask", &["api"]),
 ];

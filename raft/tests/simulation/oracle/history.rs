@@ -1,8 +1,8 @@
 //! Every entry that was ever made, what is committed of them, and the states that they led to.
 
 use revd_raft::*;
+use revd_sim::{Checked, ensure};
 
-use super::{Checked, ensure};
 use crate::machine::content;
 
 pub(crate) struct History {

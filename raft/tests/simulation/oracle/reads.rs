@@ -5,10 +5,9 @@
 //! anybody knew is asked for: more than a client could tell, and true of every correct read.
 
 use revd_raft::{Index, ReadId};
+use revd_sim::{Checked, Life, ensure};
 
-use super::{Checked, ensure};
 use crate::machine::{KEYS, Register, State};
-use crate::queue::Life;
 
 #[derive(Default)]
 pub(crate) struct Reads {

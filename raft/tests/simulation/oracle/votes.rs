@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use revd_raft::Term;
-
-use super::{Checked, ensure};
+use revd_sim::{Checked, ensure};
 
 #[derive(Default)]
 pub(crate) struct Votes {

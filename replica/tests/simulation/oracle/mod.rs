@@ -16,26 +16,11 @@ use bytes::Bytes;
 use revd_mvcc::{Range, Ranged, ReadError, Rejected as Refused};
 use revd_raft::{EntryKind, Position, Term};
 use revd_replica::{Applied, Command, Member, Membership, Rejected, RequestId, entry};
+use revd_sim::{Checked, Time, Violation, ensure};
 
 use self::done::Done;
 pub(crate) use self::model::{Lease, Model};
-use crate::queue::{SECOND, Time};
-
-/// A rule that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Violation(pub(crate) String);
-
-pub(crate) type Checked<T = ()> = Result<T, Violation>;
-
-/// Returns a violation unless the condition holds.
-macro_rules! ensure {
-    ($condition:expr, $($words:tt)+) => {
-        if !$condition {
-            return Err($crate::oracle::Violation(format!($($words)+)));
-        }
-    };
-}
-pub(crate) use ensure;
+use crate::event::SECOND;
 
 /// What anybody was told before a call began: the call must not see less.
 #[derive(Clone, Copy, Debug, Default)]
@@ -340,7 +325,7 @@ impl Oracle {
         ensure!(
             now >= until,
             "lease {id} runs out {} ms before the time that was promised",
-            (until - now) / crate::queue::MS
+            (until - now) / crate::event::MS
         );
         Ok(())
     }
