@@ -18,8 +18,8 @@ use revd_raft::{
     Status,
 };
 
-use crate::command::Command;
-use crate::entry::{self, Decoded, EntryError};
+use crate::command::{Command, RequestId};
+use crate::entry::{self, Author, Decoded, EntryError};
 use crate::error::Fatal;
 use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob};
 use crate::log_store::LogStore;
@@ -205,6 +205,16 @@ impl Consensus {
             self.proposed.push_back((position, decoded));
         }
         Ok(())
+    }
+
+    /// Proposes a command that nobody waits for.
+    ///
+    /// # Errors
+    /// As [`Consensus::propose`].
+    pub fn propose_own(&mut self, command: Command) -> Result<(), Refused> {
+        let (author, request) = (Author::default(), RequestId(0));
+        let bytes = entry::encode(&command, request, &author);
+        self.propose(bytes, Decoded { request, author, command })
     }
 
     /// Takes anything else that has happened.

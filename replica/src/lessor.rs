@@ -345,6 +345,11 @@ impl Lessor {
         self.leases.len()
     }
 
+    /// Whether it counts: this member leads.
+    pub fn is_leading(&self) -> bool {
+        self.leading.is_some()
+    }
+
     /// Whether there is no lease.
     pub fn is_empty(&self) -> bool {
         self.leases.is_empty()

@@ -21,6 +21,9 @@
 //!                        expiries to propose ◄─── Lessor ◄─── time, leadership
 //! ```
 //!
+//! Calls that wait are kept here, too, so that a simulation runs what a server runs: [`Reads`] for a
+//! read index, [`Leases`] for the Lessor's answer.
+//!
 //! The way back: what the machine has applied ([`Consensus::applied`]) and what its checkpoints no
 //! longer need ([`Consensus::checkpointed`]). Beside these, whole states travel between members
 //! ([`snapshot`]).
@@ -38,12 +41,14 @@ pub mod convert;
 pub mod entry;
 pub mod error;
 pub mod job;
+pub mod leases;
 pub mod lessor;
 pub mod log_store;
 pub mod machine;
 pub mod members;
 pub mod note;
 mod planted;
+pub mod reads;
 pub mod recover;
 pub mod snapshot;
 pub mod space_alarm;
@@ -60,6 +65,7 @@ pub use consensus::{Committed, Consensus, Output, Retention};
 pub use entry::{Author, Decoded, EntryError};
 pub use error::{Fatal, OpenError};
 pub use job::{Job, JobDone, LogDone, Prepared, TreeDone};
+pub use leases::{Leases, NotLeader, Renewed};
 pub use lessor::{Due, Lessor, Now, Renewal};
 pub use log_store::LogStore;
 pub use machine::{Application, Applications, LeaseChange, Machine, Reconfigured};
@@ -67,6 +73,7 @@ pub use members::{Member, Members};
 pub use note::Note;
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Bug, with_bug};
+pub use reads::Reads;
 pub use recover::{Opened, Report, Settings};
 pub use snapshot::{Incoming, Installation, Installed, Outgoing, ReceiveError, Received, TreeFile};
 pub use space_alarm::{SpaceAlarm, Verdict};

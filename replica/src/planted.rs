@@ -36,6 +36,10 @@ pub enum Bug {
     CountRemoved,
     /// A snapshot is installed, and the members stay as they were.
     InstallWithoutMembers,
+    /// Reads are served although their read index is not applied.
+    ReadBeforeApplied,
+    /// Reads are served by what this member knows to be committed.
+    ReadByOwnCommit,
     /// The alarms are unknown to a member that starts.
     ForgetAlarms,
 }

@@ -7,15 +7,13 @@ use revd_raft::{Feed, Input, NodeId, Refused, Role};
 
 use revd_replica::{
     Applied, Command, Demand, Fatal, Membership, Reconfigured, Rejected, RequestId,
+    reads::ASK_AGAIN,
 };
 
 use super::core::{Core, answer, refusal};
 use super::handle::{CallError, Proposal, Slot, WAITING_BOUND};
 use super::report;
 use crate::peer::Event;
-
-/// A read index that was handed to the leader may be lost on the way (etcd's figure).
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How often those who wait are looked through for callers that have given up.
 const FORGET_AFTER: Duration = Duration::from_secs(1);
@@ -123,13 +121,10 @@ impl Core {
 
     /// Asks anew for the read indexes that have been waited for too long.
     pub(super) fn ask_again(&mut self, now: Instant) {
-        while let Some((_, asked, _)) = self.waiting.asked.front()
-            && *asked + ASK_AGAIN <= now
-            && let Some((id, _, slots)) = self.waiting.asked.pop_front()
-        {
-            report::slow_read_index(id.0, ASK_AGAIN);
+        for id in self.reads.overdue(self.clock.at(now)) {
+            report::slow_read_index(id.0, Duration::from_nanos(ASK_AGAIN));
             self.shared.meters.slow_read_indexes.add(1);
-            self.waiting.barriers.extend(slots.into_iter().filter(|slot| !slot.is_closed()));
+            self.reads.forget(Slot::is_closed);
         }
     }
 

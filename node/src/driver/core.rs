@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use revd_raft::{ChangeError, Index, Input, NodeId, ReadId, Refused, Role, RoleChange};
+use revd_raft::{ChangeError, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
-    Application, Applied, Command, Committed, Consensus, Decoded, Demand, Due, Fatal, Job, JobDone,
-    LeaseChange, Lessor, Machine, Now, Received, Rejected, Renewal, RequestId, entry,
+    Application, Applied, Command, Committed, Consensus, Demand, Fatal, Job, JobDone, Leases,
+    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId,
 };
 
 use super::cluster::Unsealed;
@@ -33,7 +33,8 @@ pub(super) struct Core {
     pub(super) shared: Arc<Shared>,
     pub(super) consensus: Consensus,
     pub(super) machine: Machine,
-    pub(super) lessor: Lessor,
+    pub(super) leases: Leases<Slot<Option<i64>>>,
+    pub(super) reads: Reads<Slot<()>>,
     pub(super) jobs: Jobs,
     pub(super) peers: Peers,
     pub(super) clock: Clock,
@@ -92,21 +93,8 @@ pub(super) struct Waiting {
     pub(super) forget_at: Option<Instant>,
     /// For a leader, or for an earlier change of members to be done. As many as the inbox takes.
     pub(super) early: VecDeque<Proposal>,
-    /// For a read index that has not been asked for yet.
-    pub(super) barriers: Vec<Slot<()>>,
-    /// For the answer to a read index, with when it was asked for.
-    pub(super) asked: VecDeque<(ReadId, Instant, Vec<Slot<()>>)>,
-    /// For their read index to be applied.
-    reads: Vec<(Index, Vec<Slot<()>>)>,
-    last_read: u64,
-    /// Renewals, by lease, for it to be gone or its checkpoint to be unset.
-    renewals: HashMap<i64, Vec<Slot<Option<i64>>>>,
-    /// Renewals that wait for the leadership to be confirmed.
-    unconfirmed: Vec<(i64, Slot<Option<i64>>)>,
     /// For compaction to have nothing left to do.
     pub(super) compactions: Vec<Slot<()>>,
-    /// A read index with which the Lessor confirms its leadership.
-    confirmation: Option<ReadId>,
     /// For leadership to go to another member.
     pub(super) transfers: Vec<(NodeId, Slot<()>)>,
 }
@@ -127,7 +115,7 @@ impl Core {
                 stop |= self.take(request, now)?;
             }
             self.turn(now)?;
-            self.expire_leases(now);
+            self.leases.expire(&mut self.consensus, self.clock.at(now));
             self.compact_by_itself(now);
             self.promote_by_itself(now);
             self.turn(now)?;
@@ -147,9 +135,7 @@ impl Core {
     /// When the core must wake although nothing has arrived.
     fn deadline(&self) -> Option<Instant> {
         let tick = (!self.leads_alone()).then_some(self.next_tick);
-        // While leadership is being confirmed, that is what the Lessor waits for.
-        let lease = self.lessor.next_deadline().filter(|_| self.waiting.confirmation.is_none());
-        let lease = lease.map(|at| self.clock.instant(at));
+        let lease = self.leases.next_deadline().map(|at| self.clock.instant(at));
         let checkpoint = self.checkpoint_at.filter(|_| !self.machine.is_checkpointing());
         let (room, upkeep) = (self.room_deadline(), self.upkeep_deadline());
         let promotion = self.promote_at.filter(|_| self.has_learners());
@@ -200,60 +186,20 @@ impl Core {
             Request::CheckPromotion { id, slot } => self.check_promotion(id, slot),
             Request::Transfer { to, slot } => self.transfer(to, slot),
             Request::HandOver(slot) => self.hand_over(slot),
-            Request::Barrier(slot) => self.waiting.barriers.push(slot),
-            Request::KeepAlive { id, slot } => self.keep_alive(id, slot, now),
-            Request::TimeToLive { id, slot } => {
-                answer(slot, Ok(self.lessor.remaining(id, self.clock.at(now))));
+            Request::Barrier(slot) => self.reads.push(slot),
+            Request::KeepAlive { id, slot } => {
+                self.leases.renew(&mut self.consensus, id, slot, self.clock.at(now));
             }
-            Request::LeaseIds(slot) => answer(slot, Ok(self.lessor.ids())),
+            Request::TimeToLive { id, slot } => {
+                answer(slot, Ok(self.leases.lessor().remaining(id, self.clock.at(now))));
+            }
+            Request::LeaseIds(slot) => answer(slot, Ok(self.leases.lessor().ids())),
             Request::PhysicallyCompacted(slot) => self.waiting.compactions.push(slot),
             Request::Persisted(written) => self.persisted(written)?,
             Request::Done(done) => self.done(done?, now)?,
             Request::Stop => return Ok(true),
         }
         Ok(false)
-    }
-
-    fn keep_alive(&mut self, id: i64, slot: Slot<Option<i64>>, now: Instant) {
-        match self.lessor.renew(id, self.clock.at(now)) {
-            Renewal::Renewed(ttl) => answer(slot, Ok(Some(ttl))),
-            Renewal::Unknown => answer(slot, Ok(None)),
-            Renewal::Expired => self.waiting.renewals.entry(id).or_default().push(slot),
-            Renewal::Checkpointed { term } => {
-                self.waiting.renewals.entry(id).or_default().push(slot);
-                let remaining = vec![(id, 0)];
-                self.propose_unasked(Command::LeaseCheckpoint { remaining, term });
-            }
-            Renewal::Unconfirmed => {
-                self.waiting.unconfirmed.push((id, slot));
-                self.confirm_leadership();
-            }
-            Renewal::Following => answer(slot, Err(CallError::NotPrimary)),
-        }
-    }
-
-    /// Asks for the read index with which the Lessor confirms its leadership.
-    fn confirm_leadership(&mut self) {
-        if self.waiting.confirmation.is_some() {
-            return;
-        }
-        self.waiting.last_read += 1;
-        let id = ReadId(self.waiting.last_read);
-        match self.consensus.step(Input::Read(id)) {
-            Ok(()) => self.waiting.confirmation = Some(id),
-            Err(refused) => {
-                tracing::debug!(error = %refused, "leadership could not be confirmed");
-                self.refuse_renewals();
-            }
-        }
-    }
-
-    /// Whoever waits to renew a lease is told that this member cannot.
-    fn refuse_renewals(&mut self) {
-        let unconfirmed = self.waiting.unconfirmed.drain(..).map(|(_, slot)| slot);
-        for slot in unconfirmed.chain(self.waiting.renewals.drain().flat_map(|(_, slots)| slots)) {
-            answer(slot, Err(CallError::NotPrimary));
-        }
     }
 
     fn done(&mut self, done: JobDone, now: Instant) -> Result<(), Fatal> {
@@ -282,7 +228,8 @@ impl Core {
                 moved = true;
             }
             for read in output.reads {
-                self.read_index_known(read.id, read.index, now);
+                self.leases.read_known(&mut self.consensus, read.id, self.clock.at(now));
+                self.reads.known(read);
             }
             for id in output.reads_failed {
                 self.read_failed(id);
@@ -304,10 +251,15 @@ impl Core {
             if !output.committed.is_empty() {
                 self.apply(output.committed, now)?;
             }
-            self.serve_reads();
+            for slot in self.reads.ready(self.machine.applied().index) {
+                answer(slot, Ok(()));
+            }
             if idle {
                 break;
             }
+        }
+        for (slot, renewed) in self.leases.answers() {
+            answer(slot, renewed.map_err(|NotLeader| CallError::NotPrimary));
         }
         if moved {
             self.publish_status();
@@ -340,27 +292,13 @@ impl Core {
 
     /// Tells everyone concerned what a batch has led to.
     fn applied(&mut self, application: Application, now: Instant) {
-        let at = self.clock.at(now);
-        for change in application.leases {
-            match change {
-                LeaseChange::Granted { id, ttl } => self.lessor.granted(id, ttl, at),
-                LeaseChange::Checkpointed { id, remaining } => {
-                    self.lessor.checkpointed(id, remaining);
-                    self.renew_again(id, now);
-                }
-                LeaseChange::Revoked { id } => {
-                    self.lessor.revoked(id);
-                    self.renew_again(id, now);
-                }
-            }
-        }
-        // After the changes: those of earlier terms, out of the log, were made before it began.
-        if let Some(begun) = application.term_begun
-            && self.role.role == Role::Leader
-            && begun.term == self.role.term
-        {
-            self.lessor.lead(begun.term.0, at);
-        }
+        self.leases.applied(
+            &mut self.consensus,
+            application.leases,
+            application.term_begun,
+            self.role,
+            self.clock.at(now),
+        );
         if application.facts_changed {
             self.members_changed(now);
         }
@@ -382,91 +320,30 @@ impl Core {
         }
     }
 
-    fn renew_again(&mut self, id: i64, now: Instant) {
-        for slot in self.waiting.renewals.remove(&id).into_iter().flatten() {
-            self.keep_alive(id, slot, now);
-        }
-    }
-
     /// One read index for all barriers that wait.
     fn ask_read_index(&mut self, now: Instant) {
-        if self.waiting.barriers.is_empty() {
-            return;
-        }
-        self.waiting.last_read += 1;
-        let id = ReadId(self.waiting.last_read);
-        let slots = std::mem::take(&mut self.waiting.barriers);
-        match self.consensus.step(Input::Read(id)) {
-            Ok(()) => self.waiting.asked.push_back((id, now, slots)),
-            // Asked again once a leader is known; the callers' own time runs meanwhile.
-            Err(Refused::NoLeader) => self.waiting.barriers = slots,
-            Err(refused) => {
-                for slot in slots {
-                    answer(slot, Err(refusal(&refused)));
-                }
+        if let Err((refused, slots)) = self.reads.ask(&mut self.consensus, self.clock.at(now)) {
+            for slot in slots {
+                answer(slot, Err(refusal(&refused)));
             }
-        }
-    }
-
-    fn read_index_known(&mut self, id: ReadId, index: Index, now: Instant) {
-        if self.waiting.confirmation == Some(id) {
-            self.waiting.confirmation = None;
-            self.lessor.confirm(self.clock.at(now));
-            for (lease, slot) in std::mem::take(&mut self.waiting.unconfirmed) {
-                self.keep_alive(lease, slot, now);
-            }
-        }
-        let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
-        if let Some((.., slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
-            self.waiting.reads.push((index, slots));
         }
     }
 
     fn read_failed(&mut self, id: ReadId) {
-        if self.waiting.confirmation.take_if(|confirmation| *confirmation == id).is_some() {
-            self.refuse_renewals();
-        }
-        let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
-        if let Some((.., slots)) = at.and_then(|at| self.waiting.asked.remove(at)) {
+        self.leases.read_failed(id);
+        let slots = self.reads.failed(id);
+        if !slots.is_empty() {
             self.shared.meters.failed_read_indexes.add(1);
-            for slot in slots {
-                answer(slot, Err(CallError::LeaderChanged));
-            }
         }
-    }
-
-    fn serve_reads(&mut self) {
-        let applied = self.machine.applied().index;
-        for (_, slots) in self.waiting.reads.extract_if(.., |(index, _)| *index <= applied) {
-            for slot in slots {
-                answer(slot, Ok(()));
-            }
-        }
-    }
-
-    fn expire_leases(&mut self, now: Instant) {
-        match self.lessor.due(self.clock.at(now)) {
-            Due::Nothing => {}
-            Due::Propose { expired, checkpoints, term } => {
-                for id in expired {
-                    self.propose_unasked(Command::LeaseExpire { id, term });
-                }
-                if !checkpoints.is_empty() {
-                    let remaining = checkpoints;
-                    self.propose_unasked(Command::LeaseCheckpoint { remaining, term });
-                }
-            }
-            Due::Confirm => self.confirm_leadership(),
+        for slot in slots {
+            answer(slot, Err(CallError::LeaderChanged));
         }
     }
 
     /// Proposes a command that nobody waits for. If it is refused or lost, whoever wanted it asks
     /// again in time.
     pub(super) fn propose_unasked(&mut self, command: Command) {
-        let author = entry::Author::default();
-        let request = RequestId(0);
-        let bytes = entry::encode(&command, request, &author);
-        if let Err(refused) = self.consensus.propose(bytes, Decoded { request, author, command }) {
+        if let Err(refused) = self.consensus.propose_own(command) {
             tracing::debug!(error = %refused, "a proposal of the member's own was refused");
         }
     }
@@ -480,8 +357,7 @@ impl Core {
             report::leader(member, self.role, role);
         }
         if role.role != Role::Leader {
-            self.lessor.follow();
-            self.refuse_renewals();
+            self.leases.follow();
             self.peers.stop_snapshots();
         }
         self.role = role;

@@ -28,8 +28,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use revd_disk::Disk;
 use revd_raft::{Input, NodeId, RoleChange};
 use revd_replica::{
-    AutoCompaction, Identity, Lessor, Member, Now, OpenError, Report, Retention, Settings, lessor,
-    recover, survivor,
+    AutoCompaction, Identity, Leases, Member, Now, OpenError, Reads, Report, Retention, Settings,
+    lessor, recover, survivor,
 };
 use tokio::sync::oneshot;
 
@@ -118,7 +118,8 @@ pub fn start(
         shared: Arc::clone(&shared),
         consensus: opened.consensus,
         machine,
-        lessor: Lessor::new(options, opened.leases),
+        leases: Leases::new(options, opened.leases),
+        reads: Reads::default(),
         jobs: jobs::Jobs::new(&shared)?,
         peers: peers(report.identity, (met, generation), Handle { shared: Arc::clone(&shared) }),
         clock: Clock { start: now },

@@ -74,7 +74,7 @@ impl Core {
     ) -> Result<(), Fatal> {
         let Installed { position, leases, retired } = self.machine.installed(installation)?;
         self.consensus.installed(position)?;
-        self.lessor.replace(leases);
+        self.leases.replace(leases);
         // A large index takes longer to drop than a leader waits for an answer.
         aside(move || drop(retired));
         report::applied_snapshot(position, self.machine.store().revision());

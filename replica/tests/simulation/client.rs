@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use revd_mvcc::{Compare, DeleteRange, Op, Operand, Put, Range, ReadError, Txn};
-use revd_replica::{
-    Alarm, AlarmAction, Applied, Command, Fatal, Membership, Rejected, Renewal, RequestId,
-};
+use revd_replica::{Alarm, AlarmAction, Applied, Command, Fatal, Membership, Rejected, RequestId};
 use revd_sim::{Chance, Checked, Time, Violation};
 
 use crate::driver::{Answer, CallId, Proposal};
@@ -271,10 +269,8 @@ impl World {
             }
             What::Read { linearizable: true, .. } => driver.barrier(id),
             What::Read { linearizable: false, .. } => driver.answer(id, Answer::MayRead),
-            // Its own clock, if it leads; to renew twice is to renew once.
-            What::Renew { lease, .. }
-                if handed_on || driver.lessor.renew(lease, now) != Renewal::Following =>
-            {
+            // Its own clock, if it leads.
+            What::Renew { lease, .. } if handed_on || driver.leases.lessor().is_leading() => {
                 driver.keep_alive(lease, id, now);
             }
             What::Renew { .. } => {

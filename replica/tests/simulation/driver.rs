@@ -8,24 +8,20 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use revd_raft::{
-    EntryKind, Index, Input, Message, Position, ReadId, Refused, Role, RoleChange, SnapshotRequest,
+    EntryKind, Input, Message, Position, ReadId, Refused, Role, RoleChange, SnapshotRequest,
 };
 use revd_replica::job::PersistJob;
 use revd_replica::{
-    Application, Applied, Author, Command, Committed, Consensus, Decoded, Demand, Due, Fatal,
-    Installation, Installed, Job, JobDone, LeaseChange, Lessor, Machine, Now, Opened, Received,
-    Rejected, Renewal, RequestId, entry, lessor,
+    Application, Applied, Author, Command, Committed, Consensus, Decoded, Demand, Fatal,
+    Installation, Installed, Job, JobDone, Leases, Machine, NotLeader, Now, Opened, Reads,
+    Received, Rejected, RequestId, entry, lessor,
 };
 
-use crate::event::{MS, SECOND};
-use crate::planted::DriverBug;
+use crate::event::SECOND;
 use crate::room::Room;
 
 /// The number of a call.
 pub(crate) type CallId = usize;
-
-/// A read index that was handed to the leader may be lost on the way.
-const ASK_AGAIN: u64 = 500 * MS;
 
 /// What a call is told.
 #[derive(Debug)]
@@ -52,7 +48,7 @@ pub(crate) struct Out {
     pub(crate) facts_changed: bool,
     /// Entries or a checkpoint have met a full disk.
     pub(crate) waits: u64,
-    /// Reads and renewals were put off for a leader that must confirm that it still is one.
+    /// Times that the leadership had to be confirmed.
     pub(crate) confirmations: u64,
 }
 
@@ -82,25 +78,15 @@ pub(crate) struct Waiting {
     pub(crate) proposals: BTreeMap<RequestId, (CallId, Demand)>,
     /// For a leader, or for an earlier change of members to be done.
     pub(crate) early: VecDeque<Proposal>,
-    /// For a read index that has not been asked for.
-    barriers: Vec<CallId>,
-    /// For the answer to a read index, with when it was asked for.
-    asked: VecDeque<(ReadId, Now, Vec<CallId>)>,
-    /// For their read index to be applied.
-    reads: Vec<(Index, Vec<CallId>)>,
-    last_read: u64,
-    /// Renewals, for their lease to be gone or its checkpoint to be unset.
-    renewals: BTreeMap<i64, Vec<CallId>>,
-    /// Renewals, for the leadership to be confirmed.
-    unconfirmed: Vec<(i64, CallId)>,
-    /// The read index with which the Lessor confirms its leadership.
-    confirmation: Option<ReadId>,
 }
 
 pub(crate) struct Driver {
     pub(crate) consensus: Consensus,
     pub(crate) machine: Machine,
-    pub(crate) lessor: Lessor,
+    pub(crate) leases: Leases<CallId>,
+    pub(crate) reads: Reads<CallId>,
+    /// Confirmations of the leadership that the world knows of.
+    confirmations: u64,
     pub(crate) role: RoleChange,
     pub(crate) waiting: Waiting,
     pub(crate) room: Room,
@@ -112,8 +98,6 @@ pub(crate) struct Driver {
     pub(crate) checkpoint_at: Option<Now>,
     scrub_at: Option<Now>,
     pace: Pace,
-    /// What it does wrong, on purpose.
-    pub(crate) bug: Option<DriverBug>,
 }
 
 impl Driver {
@@ -121,7 +105,9 @@ impl Driver {
         Driver {
             consensus: opened.consensus,
             machine: opened.machine,
-            lessor: Lessor::new(pace.lessor, opened.leases),
+            leases: Leases::new(pace.lessor, opened.leases),
+            reads: Reads::default(),
+            confirmations: 0,
             role: RoleChange::default(),
             waiting: Waiting::default(),
             room: Room::default(),
@@ -131,7 +117,6 @@ impl Driver {
             checkpoint_at: None,
             scrub_at: Some(Now(now.0 + pace.scrub)),
             pace,
-            bug: None,
         }
     }
 
@@ -147,10 +132,7 @@ impl Driver {
     /// Its clock ticks.
     pub(crate) fn tick(&mut self, now: Now) {
         self.input(Input::Tick);
-        while self.waiting.asked.front().is_some_and(|(_, at, _)| at.0 + ASK_AGAIN <= now.0) {
-            let again = self.waiting.asked.pop_front().map(|(.., calls)| calls);
-            self.waiting.barriers.extend(again.into_iter().flatten());
-        }
+        self.reads.overdue(now);
     }
 
     /// Proposes a command, if there is room for it; without a leader it waits for one.
@@ -183,20 +165,18 @@ impl Driver {
 
     /// Proposes a command that nobody waits for.
     pub(crate) fn propose_unasked(&mut self, command: Command) {
-        let (author, request) = (Author::default(), RequestId(0));
-        let bytes = entry::encode(&command, request, &author);
-        let _ = self.consensus.propose(bytes, Decoded { request, author, command });
+        let _ = self.consensus.propose_own(command);
     }
 
     /// A linearizable read.
     pub(crate) fn barrier(&mut self, call: CallId) {
-        self.waiting.barriers.push(call);
+        self.reads.push(call);
     }
 
     /// A call whose client has given up.
     pub(crate) fn forget(&mut self, call: CallId) {
         self.waiting.early.retain(|proposal| proposal.call != call);
-        self.waiting.barriers.retain(|&waiting| waiting != call);
+        self.reads.forget(|&waiting| waiting == call);
         let given_up = self.waiting.proposals.extract_if(.., |_, (waiting, _)| *waiting == call);
         for (_, (_, demand)) in given_up {
             self.room.let_out(demand);
@@ -208,47 +188,7 @@ impl Driver {
     }
 
     pub(crate) fn keep_alive(&mut self, id: i64, call: CallId, now: Now) {
-        match self.lessor.renew(id, now) {
-            Renewal::Renewed(ttl) => self.answer(call, Answer::Renewed(Some(ttl))),
-            Renewal::Unknown => self.answer(call, Answer::Renewed(None)),
-            Renewal::Expired => self.waiting.renewals.entry(id).or_default().push(call),
-            Renewal::Checkpointed { term } => {
-                self.waiting.renewals.entry(id).or_default().push(call);
-                let remaining = vec![(id, 0)];
-                self.propose_unasked(Command::LeaseCheckpoint { remaining, term });
-            }
-            Renewal::Unconfirmed => {
-                self.waiting.unconfirmed.push((id, call));
-                self.confirm_leadership();
-            }
-            Renewal::Following => self.answer(call, Answer::Refused),
-        }
-    }
-
-    fn confirm_leadership(&mut self) {
-        if self.waiting.confirmation.is_some() {
-            return;
-        }
-        self.out.confirmations += 1;
-        let id = self.next_read();
-        match self.consensus.step(Input::Read(id)) {
-            Ok(()) => self.waiting.confirmation = Some(id),
-            Err(_) => self.refuse_renewals(),
-        }
-    }
-
-    fn refuse_renewals(&mut self) {
-        let unconfirmed = std::mem::take(&mut self.waiting.unconfirmed);
-        let renewals = std::mem::take(&mut self.waiting.renewals);
-        let calls = unconfirmed.into_iter().map(|(_, call)| call);
-        for call in calls.chain(renewals.into_values().flatten()) {
-            self.answer(call, Answer::Refused);
-        }
-    }
-
-    fn next_read(&mut self) -> ReadId {
-        self.waiting.last_read += 1;
-        ReadId(self.waiting.last_read)
+        self.leases.renew(&mut self.consensus, id, call, now);
     }
 
     /// Everything that is due at this moment.
@@ -257,8 +197,11 @@ impl Driver {
     /// [`Fatal`]: the member must stop.
     pub(crate) fn run(&mut self, now: Now) -> Result<(), Fatal> {
         self.turn(now)?;
-        self.expire_leases(now);
+        self.leases.expire(&mut self.consensus, now);
         self.turn(now)?;
+        let confirmations = self.leases.confirmations();
+        self.out.confirmations += confirmations - self.confirmations;
+        self.confirmations = confirmations;
         self.look_after_room(now)?;
         self.start_work(now)
     }
@@ -278,7 +221,8 @@ impl Driver {
                 self.changed_role(role);
             }
             for read in output.reads {
-                self.read_index_known(read.id, read.index, now);
+                self.leases.read_known(&mut self.consensus, read.id, now);
+                self.reads.known(read);
             }
             for id in output.reads_failed {
                 self.read_failed(id);
@@ -293,11 +237,18 @@ impl Driver {
             if !output.committed.is_empty() {
                 self.apply(output.committed, now)?;
             }
-            self.serve_reads();
+            let ready = self.reads.ready(self.machine.applied().index);
+            self.out.answers.extend(ready.map(|call| (call, Answer::MayRead)));
             if idle {
-                return Ok(());
+                break;
             }
         }
+        let renewed = self.leases.answers().map(|(call, renewed)| match renewed {
+            Ok(seconds) => (call, Answer::Renewed(seconds)),
+            Err(NotLeader) => (call, Answer::Refused),
+        });
+        self.out.answers.extend(renewed);
+        Ok(())
     }
 
     /// Has what has arrived take the place of tree and log.
@@ -313,7 +264,7 @@ impl Driver {
     fn installed(&mut self, installation: Installation, now: Now) -> Result<(), Fatal> {
         let Installed { position, leases, .. } = self.machine.installed(installation)?;
         self.consensus.installed(position)?;
-        self.lessor.replace(leases);
+        self.leases.replace(leases);
         self.checkpoint_at.get_or_insert(Now(now.0 + self.pace.checkpoint));
         Ok(())
     }
@@ -334,25 +285,8 @@ impl Driver {
     }
 
     fn applied(&mut self, application: Application, now: Now) {
-        for change in application.leases {
-            match change {
-                LeaseChange::Granted { id, ttl } => self.lessor.granted(id, ttl, now),
-                LeaseChange::Checkpointed { id, remaining } => {
-                    self.lessor.checkpointed(id, remaining);
-                    self.renew_again(id, now);
-                }
-                LeaseChange::Revoked { id } => {
-                    self.lessor.revoked(id);
-                    self.renew_again(id, now);
-                }
-            }
-        }
-        if let Some(begun) = application.term_begun
-            && self.leads()
-            && begun.term == self.role.term
-        {
-            self.lessor.lead(begun.term.0, now);
-        }
+        let (leases, begun) = (application.leases, application.term_begun);
+        self.leases.applied(&mut self.consensus, leases, begun, self.role, now);
         self.out.facts_changed |= application.facts_changed;
         for (id, result) in application.answers {
             if let Some((call, demand)) = self.waiting.proposals.remove(&id) {
@@ -363,84 +297,22 @@ impl Driver {
         self.checkpoint_at.get_or_insert(Now(now.0 + self.pace.checkpoint));
     }
 
-    fn renew_again(&mut self, id: i64, now: Now) {
-        for call in self.waiting.renewals.remove(&id).into_iter().flatten() {
-            self.keep_alive(id, call, now);
-        }
-    }
-
     /// One read index for all that wait.
     fn ask_read_index(&mut self, now: Now) {
-        if self.waiting.barriers.is_empty() {
-            return;
-        }
-        let id = self.next_read();
-        let calls = std::mem::take(&mut self.waiting.barriers);
-        if self.bug == Some(DriverBug::ReadByOwnCommit) {
-            let commit = self.consensus.status().commit;
-            self.waiting.reads.push((commit, calls));
-            return;
-        }
-        match self.consensus.step(Input::Read(id)) {
-            Ok(()) => self.waiting.asked.push_back((id, now, calls)),
-            Err(Refused::NoLeader) => self.waiting.barriers = calls,
-            Err(_) => calls.into_iter().for_each(|call| self.answer(call, Answer::Refused)),
-        }
-    }
-
-    fn read_index_known(&mut self, id: ReadId, index: Index, now: Now) {
-        if self.waiting.confirmation == Some(id) {
-            self.waiting.confirmation = None;
-            self.lessor.confirm(now);
-            for (lease, call) in std::mem::take(&mut self.waiting.unconfirmed) {
-                self.keep_alive(lease, call, now);
-            }
-        }
-        let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
-        if let Some((.., calls)) = at.and_then(|at| self.waiting.asked.remove(at)) {
-            self.waiting.reads.push((index, calls));
-        }
-    }
-
-    fn read_failed(&mut self, id: ReadId) {
-        if self.waiting.confirmation.take_if(|confirmation| *confirmation == id).is_some() {
-            self.refuse_renewals();
-        }
-        let at = self.waiting.asked.iter().position(|(asked, ..)| *asked == id);
-        if let Some((.., calls)) = at.and_then(|at| self.waiting.asked.remove(at)) {
+        if let Err((_, calls)) = self.reads.ask(&mut self.consensus, now) {
             calls.into_iter().for_each(|call| self.answer(call, Answer::Refused));
         }
     }
 
-    fn serve_reads(&mut self) {
-        let applied = self.machine.applied().index;
-        let at_once = self.bug == Some(DriverBug::ReadBeforeApplied);
-        let reads = &mut self.waiting.reads;
-        let ready = reads.extract_if(.., |(index, _)| *index <= applied || at_once);
-        let answers = ready.flat_map(|(_, calls)| calls).map(|call| (call, Answer::MayRead));
-        self.out.answers.extend(answers);
-    }
-
-    fn expire_leases(&mut self, now: Now) {
-        match self.lessor.due(now) {
-            Due::Nothing => {}
-            Due::Propose { expired, checkpoints, term } => {
-                for id in expired {
-                    self.propose_unasked(Command::LeaseExpire { id, term });
-                }
-                if !checkpoints.is_empty() {
-                    let remaining = checkpoints;
-                    self.propose_unasked(Command::LeaseCheckpoint { remaining, term });
-                }
-            }
-            Due::Confirm => self.confirm_leadership(),
-        }
+    fn read_failed(&mut self, id: ReadId) {
+        self.leases.read_failed(id);
+        let calls = self.reads.failed(id);
+        calls.into_iter().for_each(|call| self.answer(call, Answer::Refused));
     }
 
     fn changed_role(&mut self, role: RoleChange) {
         if role.role != Role::Leader {
-            self.lessor.follow();
-            self.refuse_renewals();
+            self.leases.follow();
         }
         self.role = role;
         self.out.roles.push(role);

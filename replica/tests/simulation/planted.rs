@@ -12,7 +12,6 @@ pub(crate) enum Bug {
     Replica(revd_replica::Bug),
     KeySpace(revd_mvcc::Bug),
     Consensus(revd_raft::Bug),
-    Driver(DriverBug),
 }
 
 /// No bug can be planted without the feature.
@@ -20,20 +19,10 @@ pub(crate) enum Bug {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bug {}
 
-/// What a driver could do wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DriverBug {
-    /// Reads are served although their read index is not applied.
-    ReadBeforeApplied,
-    /// A member that does not lead serves reads by what it knows to be committed.
-    ReadByOwnCommit,
-}
-
 #[cfg(feature = "planted-bugs")]
 pub(crate) fn plant(driver: &mut Driver, bug: Option<Bug>) {
     match bug {
         Some(Bug::Consensus(bug)) => driver.consensus.plant(bug),
-        Some(Bug::Driver(bug)) => driver.bug = Some(bug),
         Some(Bug::Replica(_) | Bug::KeySpace(_)) | None => {}
     }
 }
@@ -56,15 +45,14 @@ mod table {
     use revd_sim::Violation;
     use revd_sim::runs::{Failed, What, attempt};
 
-    use super::Bug::{self, Consensus, Driver, KeySpace, Replica};
-    use super::DriverBug::*;
+    use super::Bug::{self, Consensus, KeySpace, Replica};
     use crate::world::World;
 
     /// A bug, the seeds within which it must be found, and why the oracle must see it. To add one:
     /// a line in the `Bug` of its crate, its `planted(…)`, and a line here.
     const PLANTED: [(Bug, u64, &str); 20] = [
         (Replica(CheckpointBehind), 20, "an entry applied twice, behind a restart"),
-        (Replica(CheckpointAheadOfLog), 200, "a tree that its log does not reach"),
+        (Replica(CheckpointAheadOfLog), 600, "a tree that its log does not reach"),
         (Replica(ForgetVote), 20, "a term that was spoken for, and is forgotten"),
         (Replica(ExpireDeposed), 60, "a lease ended by a leader that is none"),
         (Replica(RenewDeposed), 60, "a lease that runs out before its time"),
@@ -81,8 +69,8 @@ mod table {
         (KeySpace(ProgressWhileBehind), 20, "a mark of progress before the events"),
         (KeySpace(ReadBelowFloor), 20, "a read of what is compacted"),
         (Consensus(AcknowledgeUnpersisted), 200, "a write that was acknowledged and is lost"),
-        (Driver(ReadBeforeApplied), 10, "a read older than a write before it"),
-        (Driver(ReadByOwnCommit), 10, "a read older than a write before it"),
+        (Replica(ReadBeforeApplied), 10, "a read older than a write before it"),
+        (Replica(ReadByOwnCommit), 10, "a read older than a write before it"),
     ];
 
     fn attempt_with(seed: u64, bug: Bug) -> Option<Failed> {
@@ -90,7 +78,7 @@ mod table {
         match bug {
             Replica(bug) => revd_replica::with_bug(bug, run),
             KeySpace(bug) => revd_mvcc::with_bug(bug, run),
-            Consensus(_) | Driver(_) => run(),
+            Consensus(_) => run(),
         }
     }
 
