@@ -2,7 +2,7 @@
 //! before it does either after a long silence.
 //!
 //! [`Lessor`] is the clock; this joins it to consensus, and keeps the renewals that wait: for an
-//! expiry or a checkpoint that is on its way through the log, or for the leadership to be confirmed.
+//! expiry or a checkpoint that is on its way through the log, or until the leadership is confirmed.
 
 use std::collections::BTreeMap;
 

@@ -21,8 +21,8 @@
 //!                        expiries to propose ◄─── Lessor ◄─── time, leadership
 //! ```
 //!
-//! Calls that wait are kept here, too, so that a simulation runs what a server runs: [`Reads`] for a
-//! read index, [`Leases`] for the Lessor's answer.
+//! Calls that wait are kept here, too, so that a simulation runs what a server runs: [`Reads`] has
+//! those that wait for a read index, [`Leases`] those for the Lessor.
 //!
 //! The way back: what the machine has applied ([`Consensus::applied`]) and what its checkpoints no
 //! longer need ([`Consensus::checkpointed`]). Beside these, whole states travel between members

@@ -112,13 +112,12 @@ pub fn start(
         first_request(report.identity.member, unix_milliseconds()),
     ));
     let now = Instant::now();
-    let options = lessor_options(&config);
     let auto = config.auto_compaction.retain().map(|kept| AutoCompaction::new(kept, Now(0)));
     let mut core = Core {
         shared: Arc::clone(&shared),
         consensus: opened.consensus,
         machine,
-        leases: Leases::new(options, opened.leases),
+        leases: Leases::new(lessor_options(&config), opened.leases),
         reads: Reads::default(),
         jobs: jobs::Jobs::new(&shared)?,
         peers: peers(report.identity, (met, generation), Handle { shared: Arc::clone(&shared) }),
