@@ -4,12 +4,14 @@
 //! business. Records live in table 1 of the tree. Attachments are not stored: they follow from the
 //! newest record of each key.
 //!
-//! Both are [`Map`]s, so that a reader's copy is a pointer. Keys are the lease's number, made to
-//! sort like a signed one, and for attachments the key behind it: one lease's keys are one range.
+//! Both are [`Map`]s, so that a reader's copy is a pointer. The keys of the one are the leases'
+//! names, made to sort like signed numbers. Those of the other are sixteen bytes each: the short
+//! number of a lease, and the place of the newest record of a key that hangs on it, so that the
+//! keys of one lease are one range. What the key is stands in the record. A copy of it here would
+//! take as much memory as the key in the index, where nearly nobody asks; the price is that a put
+//! to a key which stays on its lease moves the attachment.
 
-use bytes::Bytes;
-
-use crate::index::{Map, Weigh, Weight};
+use crate::index::{Map, Place, Weigh, Weight};
 use crate::key_value::LeaseId;
 
 /// The longest time to live, in seconds.
@@ -99,8 +101,12 @@ fn unsortable(key: &[u8]) -> LeaseId {
     LeaseId((u64::from_be_bytes(bytes) ^ 1 << 63) as i64)
 }
 
-fn attachment(id: LeaseId, key: &[u8]) -> Vec<u8> {
-    [&sortable(id), key].concat()
+/// The key of an attachment. Numbers first: the keys of one lease are one range.
+fn attachment(number: u32, place: Place) -> [u8; 16] {
+    let mut attachment = [0; 16];
+    attachment[..4].copy_from_slice(&number.to_be_bytes());
+    attachment[4..].copy_from_slice(&place.sortable());
+    attachment
 }
 
 impl Leases {
@@ -122,13 +128,14 @@ impl Leases {
         self.granted.weight().live
     }
 
-    /// The keys attached to a lease, ascending.
-    pub(crate) fn keys_of(&self, id: LeaseId) -> Vec<Bytes> {
-        let prefix = sortable(id);
-        let keys = self.attached.range(&prefix, None);
-        keys.take_while(|(key, ())| key.starts_with(&prefix))
-            .map(|(key, ())| Bytes::copy_from_slice(&key[prefix.len()..]))
-            .collect()
+    /// The places of the newest records of all keys that are attached to a lease, ascending.
+    pub(crate) fn attached_to(&self, id: LeaseId) -> impl Iterator<Item = Place> {
+        let number = self.number(id).to_be_bytes();
+        let attached = self.attached.range(&number, None);
+        attached.map_while(move |(attachment, ())| {
+            let place = attachment.strip_prefix(&number)?;
+            Some(Place::from_sortable(place.try_into().expect("attachments have sixteen bytes")))
+        })
     }
 
     pub(crate) fn grant(&mut self, numbers: &mut Numbers, id: LeaseId, lease: Lease) {
@@ -153,12 +160,14 @@ impl Leases {
         }
     }
 
-    pub(crate) fn attach(&mut self, id: LeaseId, key: &[u8]) {
-        self.attached.insert(&attachment(id, key), ());
+    /// Attaches the key whose newest record is at `place` to the lease of this number.
+    pub(crate) fn attach(&mut self, number: u32, place: Place) {
+        self.attached.insert(&attachment(number, place), ());
     }
 
-    pub(crate) fn detach(&mut self, id: LeaseId, key: &[u8]) {
-        self.attached.remove(&attachment(id, key));
+    /// Takes the attachment of the key whose newest record was at `place` away.
+    pub(crate) fn detach(&mut self, number: u32, place: Place) {
+        self.attached.remove(&attachment(number, place));
     }
 
     pub(crate) fn assert_sound(&self) {
@@ -171,19 +180,26 @@ impl Leases {
 mod tests {
     use super::*;
 
+    fn put(main: u64, sub: u32) -> Place {
+        Place::new(main, sub.into(), false)
+    }
+
     #[test]
     fn leases_sort_like_signed_numbers_and_keep_their_keys_apart() {
         let (mut leases, mut numbers) = (Leases::default(), Numbers::default());
         for id in [5, -3, i64::MAX, i64::MIN, 0x100] {
             leases.grant(&mut numbers, LeaseId(id), Lease::new(id));
-            leases.attach(LeaseId(id), b"b");
-            leases.attach(LeaseId(id), b"");
+            let number = leases.number(LeaseId(id));
+            leases.attach(number, put(7, number));
+            leases.attach(number, put(5, number));
         }
         let ids: Vec<i64> = leases.iter().map(|(id, _)| id.0).collect();
         assert_eq!(ids, [i64::MIN, -3, 5, 0x100, i64::MAX]);
-        leases.detach(LeaseId(5), b"b");
-        assert_eq!(leases.keys_of(LeaseId(5)), [&b""[..]]);
-        assert_eq!(leases.keys_of(LeaseId(i64::MAX)), [&b""[..], b"b"]);
+        let attached = |leases: &Leases, id| leases.attached_to(LeaseId(id)).collect::<Vec<_>>();
+        leases.detach(1, put(7, 1));
+        assert_eq!(attached(&leases, 5), [put(5, 1)]);
+        assert_eq!(attached(&leases, i64::MAX), [put(5, 3), put(7, 3)]);
+        assert_eq!(attached(&leases, 12), [], "there is no such lease");
         let number = leases.number(LeaseId(-3));
         assert_eq!(numbers.name(number), Some(LeaseId(-3)));
         leases.remove(&mut numbers, LeaseId(-3));

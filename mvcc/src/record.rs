@@ -13,6 +13,7 @@
 //! `age` is the record's revision less its create revision. With flags 1 the key is too long for a
 //! head and stands in front of the value instead.
 
+use bytes::Bytes;
 use revd_btree::{Key, Pin, Record};
 
 use crate::encode::{put_varint, take_varint};
@@ -215,6 +216,14 @@ impl<'a> Records<'a> {
         Ok(Meta { create: head.create, version: head.version, lease: head.lease })
     }
 
+    /// The key of the record at `place`, which the index knows to be there.
+    pub(crate) fn load_key(&self, place: Place) -> Result<Bytes, Fatal> {
+        if let Some(change) = self.pending(place) {
+            return Ok(change.kv.key.clone());
+        }
+        Ok(Bytes::copy_from_slice(user_key(&self.record(b"", place)?)?))
+    }
+
     fn pending(&self, place: Place) -> Option<&'a Change> {
         let first = self.pending.first()?;
         if (place.main as i64) < first.kv.mod_revision {
@@ -227,7 +236,7 @@ impl<'a> Records<'a> {
 
     fn record(&self, key: &[u8], place: Place) -> Result<Record<'_>, Fatal> {
         self.pin.get(tree_key(place))?.ok_or_else(|| Fatal::MissingRecord {
-            key: bytes::Bytes::copy_from_slice(key),
+            key: Bytes::copy_from_slice(key),
             main: place.main,
             sub: place.sub(),
         })

@@ -176,7 +176,7 @@ fn rule_6_25_what_a_deposed_leader_proposed_does_nothing() {
         member.carry_out(Command::LeaseCheckpoint { remaining, term: over }, Now(0));
     }
     assert_eq!((member.revision(), member.lessor.len()), (2, 1));
-    assert_eq!(member.machine.view().lease_keys(LeaseId(5)).len(), 1);
+    assert_eq!(member.machine.view().lease_keys(LeaseId(5)).unwrap().len(), 1);
     assert_eq!(member.lessor.renew(5, Now(0)), Renewal::Renewed(10), "not checkpointed");
     member.carry_out(Command::LeaseExpire { id: 5, term }, Now(0));
     assert_eq!((member.revision(), member.lessor.len()), (3, 0));

@@ -50,12 +50,17 @@ impl Sub for Weight {
 
 /// An entry of a [`Map`].
 pub(crate) trait Weigh: Clone {
+    /// Entries of a leaf at most.
+    const LEAF_MAX: usize = LEAF_MAX;
+
     /// What this entry counts for.
     fn weight(&self) -> Weight;
 }
 
-/// A bare set: each member counts one.
+/// A bare set: each member counts one. Where there are keys alone, the share of the nodes counts.
 impl Weigh for () {
+    const LEAF_MAX: usize = 128;
+
     fn weight(&self) -> Weight {
         Weight { live: 1, spare: 0 }
     }
@@ -295,7 +300,7 @@ impl<E: Weigh> Leaf<E> {
     /// Keys loaded in order fill their leaves to the brim: then only the last one moves over.
     fn split_if_full(&mut self, is_appended: bool) -> Option<Split<E>> {
         let len = self.entries.len();
-        let at = if len > LEAF_MAX {
+        let at = if len > E::LEAF_MAX {
             if is_appended { len - 1 } else { len / 2 }
         } else if self.keys.bytes_len() > LEAF_BYTES_MAX && len > 1 {
             if is_appended { len - 1 } else { self.keys.middle_by_bytes() }
@@ -395,7 +400,7 @@ impl<E: Weigh> Node<E> {
 
     fn is_small(&self) -> bool {
         match self {
-            Self::Leaf(leaf) => leaf.entries.len() < LEAF_MAX / 4,
+            Self::Leaf(leaf) => leaf.entries.len() < E::LEAF_MAX / 4,
             Self::Inner(inner) => inner.children.len() < INNER_MAX / 4,
         }
     }
@@ -404,7 +409,7 @@ impl<E: Weigh> Node<E> {
     fn fits_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Leaf(a), Self::Leaf(b)) => {
-                a.entries.len() + b.entries.len() <= LEAF_MAX * 3 / 4
+                a.entries.len() + b.entries.len() <= E::LEAF_MAX * 3 / 4
                     && a.keys.bytes_len() + b.keys.bytes_len() <= LEAF_BYTES_MAX
             }
             _ => self.len() + other.len() <= INNER_MAX * 3 / 4,

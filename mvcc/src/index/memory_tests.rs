@@ -1,9 +1,12 @@
 //! What the index takes, counted by an allocator: the same in each run.
 
 use super::{Entry, Map, Place};
+use crate::key_value::LeaseId;
+use crate::leases::{Lease, Leases, Numbers};
 
 const KEYS: u64 = 50_000;
-/// Bytes beyond its own that a key with one record may take, and that each further one may.
+/// Bytes beyond its own that a key with one record may take, its attachment to a lease included, and
+/// that each further one may.
 const KEY_MAX: u64 = 64;
 const RECORD_MAX: u64 = 24;
 
@@ -62,6 +65,41 @@ fn a_key_and_its_records_take_what_was_promised() {
                 _ => one + RECORD_MAX * further * KEYS,
             };
             assert!(all <= promised, "{order}: {each:.1} bytes for each of {further} records");
+        }
+    }
+}
+
+/// Bytes for all keys beyond their own, each put once, with its lease as the only one of `leases`
+/// or as one of several. What the leases take themselves is not counted.
+fn leased_bytes(keys: &[Vec<u8>], leases: u32) -> u64 {
+    let (mut granted, mut numbers) = (Leases::default(), Numbers::default());
+    for id in 1..=leases.into() {
+        granted.grant(&mut numbers, LeaseId(id), Lease::new(60));
+    }
+    let mut built = Map::<Entry>::default();
+    let seen = allocation_counter::measure(|| {
+        for (main, key) in (2..).zip(keys) {
+            let place = Place::new(main, 0, false);
+            let number = main.wrapping_mul(0x9e37_79b9_7f4a_7c15) % u64::from(leases) + 1;
+            built.insert(key, Entry::new(place, main, 1, number as u32));
+            granted.attach(number as u32, place);
+        }
+    });
+    granted.assert_sound();
+    let own: usize = keys.iter().map(Vec::len).sum();
+    seen.bytes_current as u64 - own as u64
+}
+
+#[test]
+fn a_leased_key_takes_what_was_promised() {
+    let drawn = keys();
+    let mut sorted = drawn.clone();
+    sorted.sort();
+    for (order, keys) in [("in order", &sorted), ("at random", &drawn)] {
+        for leases in [1, KEYS as u32 / 100, KEYS as u32] {
+            let bytes = leased_bytes(keys, leases) as f64 / KEYS as f64;
+            println!("{order}: {bytes:.1} bytes a key, {leases} leases");
+            assert!(bytes <= KEY_MAX as f64, "{order}: {bytes:.1} bytes a key, {leases} leases");
         }
     }
 }

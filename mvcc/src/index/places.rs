@@ -36,6 +36,21 @@ impl Place {
         self.sub_and_kind & 1 == 1
     }
 
+    /// Twelve bytes that sort like the place of a put.
+    pub(crate) fn sortable(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&self.main.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.sub_and_kind.to_be_bytes());
+        bytes
+    }
+
+    /// The place of which these are the bytes.
+    pub(crate) fn from_sortable(bytes: [u8; 12]) -> Self {
+        let [main @ .., a, b, c, d] = bytes;
+        let sub_and_kind = u32::from_be_bytes([a, b, c, d]);
+        Self { main: u64::from_be_bytes(main), sub_and_kind }
+    }
+
     pub(super) fn pack(self) -> [u32; WORDS] {
         let [low, high] = halves(self.main);
         [low, high, self.sub_and_kind]

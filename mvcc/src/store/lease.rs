@@ -7,6 +7,7 @@ use super::{Outcome, Store};
 use crate::error::{Fatal, Rejected};
 use crate::key_value::{LeaseId, Revision};
 use crate::leases::{LEASE_TTL_MAX, Lease};
+use crate::view::leased_keys;
 
 /// The row of a lease in the tree.
 pub(super) fn row(id: LeaseId) -> Key {
@@ -86,7 +87,7 @@ impl Store {
             if store.leases.get(id).is_none() {
                 return Ok(Err(Rejected::LeaseNotFound));
             }
-            let keys = store.leases.keys_of(id);
+            let keys = leased_keys(&store.leases, &store.reading().records, id)?;
             store.admit_tombstones(&keys)?;
             let mut writing = store.begin();
             for key in &keys {

@@ -68,11 +68,8 @@ impl Store {
         let mut numbers = Numbers::default();
         let mut leases = read_leases(&tree, &mut numbers)?;
         let (keys, records) = read_keys(&tree, &leases, scheduled)?;
-        let is_leased = |(_, entry): &(&[u8], &Entry)| entry.lease() > 0;
-        for (key, entry) in keys.range(b"", None).filter(is_leased) {
-            if let Some(lease) = numbers.name(entry.lease()) {
-                leases.attach(lease, key);
-            }
+        for (_, entry) in keys.range(b"", None).filter(|(_, entry)| entry.lease() > 0) {
+            leases.attach(entry.lease(), entry.place());
         }
         // The newest records may have been compacted away; the revision never goes back (1.13).
         let last = tree.last_key().map_or(0, |key| key.main as i64);

@@ -154,19 +154,17 @@ impl Store {
         let live = self.keys.weight().live;
         let ((create, version), before) = self.keys.modify(key, |entry| match entry {
             Some(entry) => {
-                let before = entry.lease();
-                (None, (entry.put(place, number, floor), before))
+                let before = (entry.lease(), entry.place());
+                (None, (entry.put(place, number, floor), Some(before)))
             }
-            None => (Some(Entry::new(place, place.main, 1, number)), ((place.main, 1), 0)),
+            None => (Some(Entry::new(place, place.main, 1, number)), ((place.main, 1), None)),
         });
         if self.keys.weight().live > live {
             self.recent.push(place.main, key, 1);
         }
-        if before != number {
-            self.detach(before, key);
-            if number != 0 {
-                self.leases.attach(lease, key);
-            }
+        self.detach(before);
+        if number != 0 {
+            self.leases.attach(number, place);
         }
         let kv = KeyValue {
             key: key.clone(),
@@ -189,23 +187,24 @@ impl Store {
         let live = self.keys.weight().live;
         let before = self.keys.modify(key, |entry| {
             let before = entry.map(|entry| {
-                let before = entry.lease();
+                let before = (entry.lease(), entry.place());
                 entry.delete(place, floor);
                 before
             });
-            (None, before.unwrap_or(0))
+            (None, before)
         });
         if self.keys.weight().live < live {
             self.recent.push(place.main, key, -1);
         }
-        self.detach(before, key);
+        self.detach(before);
         let kv = KeyValue { key: key.clone(), mod_revision: writing.main, ..KeyValue::default() };
         self.append(place, kv)
     }
 
-    fn detach(&mut self, number: u32, key: &[u8]) {
-        if let Some(lease) = self.numbers.name(number) {
-            self.leases.detach(lease, key);
+    /// Ends the attachment that a key had by its newest record before: lease and place of that.
+    fn detach(&mut self, before: Option<(u32, Place)>) {
+        if let Some((number, place)) = before.filter(|(number, _)| *number != 0) {
+            self.leases.detach(number, place);
         }
     }
 

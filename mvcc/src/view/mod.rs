@@ -202,9 +202,14 @@ impl View {
     }
 
     /// The keys attached to a lease, ascending; none if it does not exist.
-    #[must_use]
-    pub fn lease_keys(&self, id: LeaseId) -> Vec<Bytes> {
-        self.snapshot().leases.keys_of(id)
+    ///
+    /// # Errors
+    /// [`Fatal`] if storage, which knows the keys, fails; [`ReadError::Abandoned`] behind
+    /// [`View::until`].
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, ReadError> {
+        let (snapshot, pin) = self.pinned();
+        let keys = leased_keys(&snapshot.leases, &Records::new(pin, &[]), id);
+        self.complete(keys.map_err(ReadError::from))
     }
 
     /// All leases, ascending.
@@ -237,6 +242,18 @@ impl View {
             fatal => fatal.into(),
         }
     }
+}
+
+/// The keys attached to a lease, ascending.
+pub(crate) fn leased_keys(
+    leases: &Leases,
+    records: &Records<'_>,
+    id: LeaseId,
+) -> Result<Vec<Bytes>, Fatal> {
+    let keys = leases.attached_to(id).map(|place| records.load_key(place));
+    let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
+    keys.sort_unstable();
+    Ok(keys)
 }
 
 impl Snapshot {

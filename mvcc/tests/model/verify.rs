@@ -50,7 +50,7 @@ pub(crate) fn read_all(
         let found = view.lease(LeaseId(id)).map(granted);
         assert_eq!(found, mark.leases.get(&id).copied(), "lease {id}");
         let keys = if found.is_some() { model.lease_keys(mark, id) } else { Vec::new() };
-        assert_eq!(view.lease_keys(LeaseId(id)), keys, "keys of lease {id}");
+        assert_eq!(view.lease_keys(LeaseId(id)).unwrap(), keys, "keys of lease {id}");
     }
     let ids: Vec<i64> = view.lease_ids().into_iter().map(|id| id.0).collect();
     assert_eq!(ids, mark.leases.keys().copied().collect::<Vec<_>>());

@@ -158,7 +158,7 @@ fn rule_1_14_index_and_attachments_are_rebuilt() {
     space.delete("k1", "");
     space.put("k2", "detached");
     let mut space = space.reopen();
-    assert_eq!(space.view.lease_keys(LeaseId(9)), [&b"k3"[..]]);
+    assert_eq!(space.view.lease_keys(LeaseId(9)).unwrap(), [&b"k3"[..]]);
     assert_eq!(space.keys(&all()), ["k2", "k3"]);
     assert_eq!(space.get_at("k1", 2).unwrap().lease, 9);
     space.store.verify().unwrap();

@@ -247,7 +247,8 @@ impl Frozen {
         assert_eq!(leases, self.leases.clone().into_iter().collect::<Vec<_>>());
         for (id, _) in leases {
             let keys = live.values().filter(|kv| kv.lease == id).map(|kv| kv.key.clone());
-            assert_eq!(view.lease_keys(LeaseId(id)), keys.collect::<Vec<_>>(), "lease {id}");
+            let found = view.lease_keys(LeaseId(id)).unwrap();
+            assert_eq!(found, keys.collect::<Vec<_>>(), "lease {id}");
         }
         let mut rows = BTreeMap::new();
         let mut each = |key: Key, row: &[u8]| rows.insert(key.main, row.to_vec()).is_none();

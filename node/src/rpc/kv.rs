@@ -78,7 +78,7 @@ fn is_short(range: &Range) -> bool {
 
 /// Runs a read that may take long on a thread kept for such; it ends early if the call is dropped,
 /// as it is when its client cancels it (rule 2.26).
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     view: &View,
     read: impl FnOnce(View) -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use revd_api::etcdserverpb as pb;
 use revd_api::etcdserverpb::lease_server::Lease;
-use revd_mvcc::LeaseId;
+use revd_mvcc::{LeaseId, View};
 use revd_replica::{Answer, Command};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::checks::{Door, LeaderLoss};
 use super::errors::{self, Refusal};
+use super::kv::apart;
 use super::wording::reworded;
 
 /// Renewals that wait for the client to read; the next request is taken after that.
@@ -129,7 +130,8 @@ impl Lease for LeaseService {
             let answer = pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() };
             return Ok(Response::new(answer));
         };
-        let keys = if keys { handle.view().lease_keys(LeaseId(id)) } else { Vec::new() };
+        let read = move |view: View| view.lease_keys(LeaseId(id)).map_err(errors::read_failed);
+        let keys = if keys { apart(handle.view(), read).await? } else { Vec::new() };
         Ok(Response::new(pb::LeaseTimeToLiveResponse { header, id, ttl, granted_ttl, keys }))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use revd_mvcc::{LeaseId, Range, View};
 use revd_replica::Machine;
-use revd_sim::{Checked, ensure};
+use revd_sim::{Checked, Violation, ensure};
 
 use crate::event::{Event, SECOND};
 use crate::oracle::Model;
@@ -94,10 +94,12 @@ fn compare_all(machine: &Machine, model: &Model) -> Checked {
         .store()
         .leases()
         .map(|(id, lease)| {
-            let keys = view.lease_keys(LeaseId(id.0)).into_iter().collect();
-            (id.0, crate::oracle::Lease { ttl: lease.ttl, remaining: lease.remaining, keys })
+            let keys = view.lease_keys(LeaseId(id.0));
+            let keys = keys.map_err(|e| Violation(format!("cannot read the keys of {id}: {e}")))?;
+            let keys = keys.into_iter().collect();
+            Ok((id.0, crate::oracle::Lease { ttl: lease.ttl, remaining: lease.remaining, keys }))
         })
-        .collect();
+        .collect::<Result<_, Violation>>()?;
     ensure!(leases == model.leases, "knows the leases {leases:?}, it should be {:?}", model.leases);
     let members: Vec<_> = machine.members().iter().collect();
     ensure!(
