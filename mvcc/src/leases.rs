@@ -11,7 +11,7 @@
 //! take as much memory as the key in the index, where nearly nobody asks; the price is that a put
 //! to a key which stays on its lease moves the attachment.
 
-use crate::index::{Map, Place, Weigh, Weight};
+use crate::index::{Map, Place, Plain};
 use crate::key_value::LeaseId;
 
 /// The longest time to live, in seconds.
@@ -56,17 +56,13 @@ struct Granted {
     number: u32,
 }
 
-impl Weigh for Granted {
-    fn weight(&self) -> Weight {
-        Weight { live: 1, spare: 0 }
-    }
-}
+impl Plain for Granted {}
 
 /// All leases of a state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
-    granted: Map<Granted>,
-    attached: Map<()>,
+    granted: Map<Vec<Granted>>,
+    attached: Map<Vec<()>>,
 }
 
 /// Short numbers for leases, from 1: an index entry has four bytes to spare, not eight.
@@ -132,7 +128,7 @@ impl Leases {
     pub(crate) fn attached_to(&self, id: LeaseId) -> impl Iterator<Item = Place> {
         let number = self.number(id).to_be_bytes();
         let attached = self.attached.range(&number, None);
-        attached.map_while(move |(attachment, ())| {
+        attached.map_while(move |(attachment, _)| {
             let place = attachment.strip_prefix(&number)?;
             Some(Place::from_sortable(place.try_into().expect("attachments have sixteen bytes")))
         })
@@ -140,13 +136,13 @@ impl Leases {
 
     pub(crate) fn grant(&mut self, numbers: &mut Numbers, id: LeaseId, lease: Lease) {
         let number = numbers.assign(id);
-        let before = self.granted.insert(&sortable(id), Granted { lease, number });
-        assert!(before.is_none(), "lease {id} granted twice");
+        let is_new = self.granted.insert(&sortable(id), Granted { lease, number });
+        assert!(is_new, "lease {id} granted twice");
     }
 
     pub(crate) fn set(&mut self, id: LeaseId, lease: Lease) {
         self.granted.modify(&sortable(id), |granted| {
-            if let Some(granted) = granted {
+            if let Some(mut granted) = granted {
                 granted.lease = lease;
             }
             (None, ())
@@ -155,8 +151,9 @@ impl Leases {
 
     /// Forgets a lease that no key hangs on any more.
     pub(crate) fn remove(&mut self, numbers: &mut Numbers, id: LeaseId) {
-        if let Some(granted) = self.granted.remove(&sortable(id)) {
-            numbers.free.push(granted.number);
+        let number = self.number(id);
+        if self.granted.remove(&sortable(id)) {
+            numbers.free.push(number);
         }
     }
 

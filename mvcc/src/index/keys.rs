@@ -100,7 +100,7 @@ impl Bounds {
         }
         let begin = self.begin(at) as u32;
         let ends = self.ends();
-        super::map::insert_tight(ends, at, begin);
+        super::column::insert_tight(ends, at, begin);
         ends[at..].iter_mut().for_each(|end| *end += added);
     }
 

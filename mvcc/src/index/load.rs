@@ -6,7 +6,7 @@
 //! ten; 0.3 if the keys were written in order. A batch grows with the map, so that there are always
 //! several keys to a leaf, up to a bound.
 
-use super::entry::Entry;
+use super::entry::{Entries, Known};
 use super::keys::common_len;
 use super::map::Map;
 use super::places::Place;
@@ -31,7 +31,7 @@ pub(crate) struct Written {
 /// An index that is being built.
 #[derive(Debug)]
 pub(crate) struct Loading {
-    keys: Map<Entry>,
+    keys: Map<Entries>,
     floor: i64,
     batch: Batch,
 }
@@ -53,7 +53,7 @@ impl Loading {
     }
 
     /// The index of all that was added.
-    pub(crate) fn finish(mut self) -> Map<Entry> {
+    pub(crate) fn finish(mut self) -> Map<Entries> {
         self.take_over();
         self.keys
     }
@@ -67,20 +67,20 @@ impl Loading {
     }
 }
 
-fn add(keys: &mut Map<Entry>, key: &[u8], written: Written, floor: i64) {
+fn add(keys: &mut Map<Entries>, key: &[u8], written: Written, floor: i64) {
     let Written { place, create, version, lease } = written;
     if place.is_tombstone() && (place.main as i64) < floor {
         keys.remove(key);
         return;
     }
     let is_base = place.main as i64 <= floor;
-    let added = || Entry::new(place, create, version, lease);
+    let added = || Known::new(place, create, version, lease);
     keys.modify(key, |entry| match entry {
-        Some(entry) if is_base => {
-            *entry = added();
+        Some(mut entry) if is_base => {
+            entry.replace(added());
             (None, ())
         }
-        Some(entry) => {
+        Some(mut entry) => {
             entry.add(place, create, version, lease, floor);
             (None, ())
         }
@@ -182,6 +182,7 @@ fn word(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Entry;
 
     fn written(main: u64) -> Written {
         Written { place: Place::new(main, 0, false), create: main, version: 1, lease: 0 }
@@ -233,8 +234,8 @@ mod tests {
         let built = loading.finish();
         built.assert_sound();
         assert_eq!(built.weight(), plain.weight());
-        let entries = |map: &Map<Entry>| {
-            let of = |(key, entry): (&[u8], &Entry)| {
+        let entries = |map: &Map<Entries>| {
+            let of = |(key, entry): (&[u8], Entry<'_>)| {
                 (key.to_vec(), entry.since(0).collect::<Vec<_>>(), entry.generation())
             };
             map.range(b"", None).map(of).collect::<Vec<_>>()

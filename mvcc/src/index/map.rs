@@ -11,143 +11,86 @@
 //! The fan-out of inner nodes is small on purpose. Copying one raises the reference count of each
 //! child, and on a big map those counts are not in the processor's cache.
 
-use std::ops::{Add, Sub};
 use std::sync::Arc;
 
+use super::column::{At, AtMut, Column, Weight, insert_tight};
 use super::keys::{Keys, common_len};
 
-/// Entries of a leaf at most.
-const LEAF_MAX: usize = 48;
 /// Bytes of keys in a leaf of several entries at most, so that long keys do not make copies dear.
 const LEAF_BYTES_MAX: usize = 8 * 1024;
 /// Children of an inner node at most.
 const INNER_MAX: usize = 16;
 
-/// What an entry, or a subtree, counts for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Weight {
-    /// Keys that exist at the newest state.
-    pub(crate) live: u64,
-    /// Records beyond one live record a key: older versions and tombstones.
-    pub(crate) spare: u64,
-}
-
-impl Add for Weight {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { live: self.live + other.live, spare: self.spare + other.spare }
-    }
-}
-
-impl Sub for Weight {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self { live: self.live - other.live, spare: self.spare - other.spare }
-    }
-}
-
-/// An entry of a [`Map`].
-pub(crate) trait Weigh: Clone {
-    /// Entries of a leaf at most.
-    const LEAF_MAX: usize = LEAF_MAX;
-
-    /// What this entry counts for.
-    fn weight(&self) -> Weight;
-}
-
-/// A bare set: each member counts one. Where there are keys alone, the share of the nodes counts.
-impl Weigh for () {
-    const LEAF_MAX: usize = 128;
-
-    fn weight(&self) -> Weight {
-        Weight { live: 1, spare: 0 }
-    }
-}
-
 /// See the module's documentation.
 #[derive(Clone, Debug)]
-pub(crate) struct Map<E> {
-    root: Arc<Node<E>>,
+pub(crate) struct Map<C> {
+    root: Arc<Node<C>>,
     weight: Weight,
 }
 
 #[derive(Clone, Debug)]
-enum Node<E> {
-    Leaf(Leaf<E>),
-    Inner(Inner<E>),
-}
-
-#[derive(Debug)]
-struct Leaf<E> {
-    keys: Keys,
-    entries: Vec<E>,
+enum Node<C> {
+    Leaf(Leaf<C>),
+    Inner(Inner<C>),
 }
 
 #[derive(Clone, Debug)]
-struct Inner<E> {
+struct Leaf<C> {
+    keys: Keys,
+    entries: C,
+}
+
+#[derive(Clone, Debug)]
+struct Inner<C> {
     /// One less than children: `separators[i]` is above everything in child `i` and not above
     /// anything in child `i + 1`.
     separators: Keys,
-    children: Vec<Arc<Node<E>>>,
+    children: Vec<Arc<Node<C>>>,
     weights: Vec<Weight>,
 }
 
 /// What splits off at the right of a node that became too big.
-struct Split<E> {
+struct Split<C> {
     separator: Vec<u8>,
-    right: Arc<Node<E>>,
+    right: Arc<Node<C>>,
     right_weight: Weight,
 }
 
 /// What a write did to a subtree.
-struct Written<E, R> {
+struct Written<C, R> {
     before: Weight,
     after: Weight,
-    split: Option<Split<E>>,
+    split: Option<Split<C>>,
     answer: R,
 }
 
-/// Inserts without the doubling of `Vec`: most nodes are filled, copied and then kept for long.
-pub(super) fn insert_tight<T>(items: &mut Vec<T>, at: usize, item: T) {
-    if items.len() == items.capacity() {
-        items.reserve_exact(4);
-    }
-    items.insert(at, item);
+/// The weight of the first `len` entries.
+fn sum<C: Column>(entries: &C, len: usize) -> Weight {
+    (0..len).fold(Weight::default(), |sum, at| sum + entries.weight(at))
 }
 
-fn sum<E: Weigh>(entries: &[E]) -> Weight {
-    entries.iter().fold(Weight::default(), |sum, entry| sum + entry.weight())
-}
-
-impl<E: Clone> Clone for Leaf<E> {
-    fn clone(&self) -> Self {
-        let mut entries = Vec::with_capacity(self.entries.len() + 1);
-        entries.extend_from_slice(&self.entries);
-        Self { keys: self.keys.clone(), entries }
-    }
-}
-
-impl<E: Weigh> Default for Map<E> {
+impl<C: Column> Default for Map<C> {
     fn default() -> Self {
-        let leaf = Leaf { keys: Keys::default(), entries: Vec::new() };
+        let leaf = Leaf { keys: Keys::default(), entries: C::default() };
         Self { root: Arc::new(Node::Leaf(leaf)), weight: Weight::default() }
     }
 }
 
-impl<E: Weigh> Map<E> {
+impl<C: Column> Map<C> {
     /// The sum over all entries.
     pub(crate) fn weight(&self) -> Weight {
         self.weight
     }
 
     /// The entry of `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&E> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<At<'_, C>> {
         let mut node = &*self.root;
         loop {
             match node {
-                Node::Leaf(leaf) => return leaf.keys.find(key).ok().map(|at| &leaf.entries[at]),
+                Node::Leaf(leaf) => {
+                    let at = leaf.keys.find(key).ok()?;
+                    return Some(At { column: &leaf.entries, at });
+                }
                 Node::Inner(inner) => node = &inner.children[inner.separators.not_above(key)],
             }
         }
@@ -165,7 +108,7 @@ impl<E: Weigh> Map<E> {
         loop {
             match node {
                 Node::Leaf(leaf) => {
-                    return below + sum(&leaf.entries[..leaf.keys.below(key)]).live;
+                    return below + sum(&leaf.entries, leaf.keys.below(key)).live;
                 }
                 Node::Inner(inner) => {
                     let at = inner.separators.not_above(key);
@@ -177,19 +120,23 @@ impl<E: Weigh> Map<E> {
     }
 
     /// All entries in `[start, end)`, ascending; no `end` means to the last.
-    pub(crate) fn range<'a>(&'a self, start: &[u8], end: Option<&'a [u8]>) -> Cursor<'a, E> {
+    pub(crate) fn range<'a>(&'a self, start: &[u8], end: Option<&'a [u8]>) -> Cursor<'a, C> {
         Cursor::new(&self.root, start, end, false)
     }
 
     /// As [`Map::range`], but passes over subtrees in which nothing is live: keys that were deleted
     /// and not compacted cost a walk next to nothing.
-    pub(crate) fn range_live<'a>(&'a self, start: &[u8], end: Option<&'a [u8]>) -> Cursor<'a, E> {
+    pub(crate) fn range_live<'a>(&'a self, start: &[u8], end: Option<&'a [u8]>) -> Cursor<'a, C> {
         Cursor::new(&self.root, start, end, true)
     }
 
     /// Visits entries from `start` on, but only in subtrees that have something spare, until
     /// `visit` returns false.
-    pub(crate) fn visit_spare(&self, start: &[u8], visit: &mut dyn FnMut(&[u8], &E) -> bool) {
+    pub(crate) fn visit_spare(
+        &self,
+        start: &[u8],
+        visit: &mut dyn FnMut(&[u8], At<'_, C>) -> bool,
+    ) {
         if self.weight.spare > 0 {
             visit_spare_in(&self.root, start, visit);
         }
@@ -200,7 +147,7 @@ impl<E: Weigh> Map<E> {
     pub(crate) fn modify<R>(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(Option<&mut E>) -> (Option<E>, R),
+        change: impl FnOnce(Option<AtMut<'_, C>>) -> (Option<C::Entry>, R),
     ) -> R {
         let written = modify_in(&mut self.root, key, true, change);
         let total = self.weight - written.before + written.after;
@@ -215,25 +162,29 @@ impl<E: Weigh> Map<E> {
         written.answer
     }
 
-    /// Inserts or replaces; returns the entry before.
-    pub(crate) fn insert(&mut self, key: &[u8], entry: E) -> Option<E> {
+    /// Inserts or replaces; true if there was no entry of `key`.
+    pub(crate) fn insert(&mut self, key: &[u8], entry: C::Entry) -> bool {
         self.modify(key, |present| match present {
-            Some(present) => (None, Some(std::mem::replace(present, entry))),
-            None => (Some(entry), None),
+            Some(mut present) => {
+                present.replace(entry);
+                (None, false)
+            }
+            None => (Some(entry), true),
         })
     }
 
-    /// Removes the entry of `key` and returns it.
-    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<E> {
-        self.get(key)?;
-        let removed = remove_in(&mut self.root, key);
-        self.weight = self.weight - removed.weight();
+    /// Removes the entry of `key`; false if there is none.
+    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        self.weight = self.weight - remove_in(&mut self.root, key);
         while let Node::Inner(inner) = &*self.root
             && inner.children.len() == 1
         {
             self.root = Arc::clone(&inner.children[0]);
         }
-        Some(removed)
+        true
     }
 
     /// Checks order, fill and weights of every node.
@@ -246,12 +197,12 @@ impl<E: Weigh> Map<E> {
     }
 }
 
-fn modify_in<E: Weigh, R>(
-    node: &mut Arc<Node<E>>,
+fn modify_in<C: Column, R>(
+    node: &mut Arc<Node<C>>,
     key: &[u8],
     is_rightmost: bool,
-    change: impl FnOnce(Option<&mut E>) -> (Option<E>, R),
-) -> Written<E, R> {
+    change: impl FnOnce(Option<AtMut<'_, C>>) -> (Option<C::Entry>, R),
+) -> Written<C, R> {
     match Arc::make_mut(node) {
         Node::Leaf(leaf) => leaf.modify(key, is_rightmost, change),
         Node::Inner(inner) => {
@@ -268,29 +219,28 @@ fn modify_in<E: Weigh, R>(
     }
 }
 
-impl<E: Weigh> Leaf<E> {
+impl<C: Column> Leaf<C> {
     fn modify<R>(
         &mut self,
         key: &[u8],
         is_rightmost: bool,
-        change: impl FnOnce(Option<&mut E>) -> (Option<E>, R),
-    ) -> Written<E, R> {
+        change: impl FnOnce(Option<AtMut<'_, C>>) -> (Option<C::Entry>, R),
+    ) -> Written<C, R> {
         let none = Weight::default();
         match self.keys.find(key) {
             Ok(at) => {
-                let entry = &mut self.entries[at];
-                let before = entry.weight();
-                let (_, answer) = change(Some(entry));
-                Written { before, after: entry.weight(), split: None, answer }
+                let before = self.entries.weight(at);
+                let (_, answer) = change(Some(AtMut { column: &mut self.entries, at }));
+                Written { before, after: self.entries.weight(at), split: None, answer }
             }
             Err(at) => {
                 let (entry, answer) = change(None);
                 let Some(entry) = entry else {
                     return Written { before: none, after: none, split: None, answer };
                 };
-                let after = entry.weight();
                 self.keys.insert(at, key);
-                insert_tight(&mut self.entries, at, entry);
+                self.entries.insert(at, entry);
+                let after = self.entries.weight(at);
                 let is_appended = is_rightmost && at + 1 == self.entries.len();
                 Written { before: none, after, split: self.split_if_full(is_appended), answer }
             }
@@ -298,9 +248,9 @@ impl<E: Weigh> Leaf<E> {
     }
 
     /// Keys loaded in order fill their leaves to the brim: then only the last one moves over.
-    fn split_if_full(&mut self, is_appended: bool) -> Option<Split<E>> {
+    fn split_if_full(&mut self, is_appended: bool) -> Option<Split<C>> {
         let len = self.entries.len();
-        let at = if len > E::LEAF_MAX {
+        let at = if len > C::LEN_MAX {
             if is_appended { len - 1 } else { len / 2 }
         } else if self.keys.bytes_len() > LEAF_BYTES_MAX && len > 1 {
             if is_appended { len - 1 } else { self.keys.middle_by_bytes() }
@@ -309,9 +259,8 @@ impl<E: Weigh> Leaf<E> {
         };
         let keys = self.keys.split_off(at);
         let entries = self.entries.split_off(at);
-        self.entries.shrink_to_fit();
         let separator = separator(self.keys.get(at - 1), keys.get(0)).to_vec();
-        let right_weight = sum(&entries);
+        let right_weight = sum(&entries, entries.len());
         let right = Arc::new(Node::Leaf(Self { keys, entries }));
         Some(Split { separator, right, right_weight })
     }
@@ -322,9 +271,9 @@ fn separator<'a>(left: &[u8], right: &'a [u8]) -> &'a [u8] {
     &right[..common_len(left, right) + 1]
 }
 
-impl<E: Weigh> Inner<E> {
+impl<C: Column> Inner<C> {
     /// Takes what split off child `at`; splits itself if that is one child too many.
-    fn insert(&mut self, at: usize, split: Split<E>, is_rightmost: bool) -> Option<Split<E>> {
+    fn insert(&mut self, at: usize, split: Split<C>, is_rightmost: bool) -> Option<Split<C>> {
         self.separators.insert(at, &split.separator);
         insert_tight(&mut self.children, at + 1, split.right);
         insert_tight(&mut self.weights, at + 1, split.right_weight);
@@ -377,7 +326,7 @@ impl<E: Weigh> Inner<E> {
         match (Arc::make_mut(&mut self.children[left]), &*right) {
             (Node::Leaf(into), Node::Leaf(from)) => {
                 into.keys.append(&from.keys);
-                into.entries.extend_from_slice(&from.entries);
+                into.entries.append(&from.entries);
             }
             (Node::Inner(into), Node::Inner(from)) => {
                 into.separators.insert(into.separators.len(), &separator);
@@ -390,7 +339,7 @@ impl<E: Weigh> Inner<E> {
     }
 }
 
-impl<E: Weigh> Node<E> {
+impl<C: Column> Node<C> {
     fn len(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.entries.len(),
@@ -400,7 +349,7 @@ impl<E: Weigh> Node<E> {
 
     fn is_small(&self) -> bool {
         match self {
-            Self::Leaf(leaf) => leaf.entries.len() < E::LEAF_MAX / 4,
+            Self::Leaf(leaf) => leaf.entries.len() < C::LEN_MAX / 4,
             Self::Inner(inner) => inner.children.len() < INNER_MAX / 4,
         }
     }
@@ -409,7 +358,7 @@ impl<E: Weigh> Node<E> {
     fn fits_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Leaf(a), Self::Leaf(b)) => {
-                a.entries.len() + b.entries.len() <= E::LEAF_MAX * 3 / 4
+                a.entries.len() + b.entries.len() <= C::LEN_MAX * 3 / 4
                     && a.keys.bytes_len() + b.keys.bytes_len() <= LEAF_BYTES_MAX
             }
             _ => self.len() + other.len() <= INNER_MAX * 3 / 4,
@@ -417,33 +366,36 @@ impl<E: Weigh> Node<E> {
     }
 }
 
-/// Removes an entry that is known to be there.
-fn remove_in<E: Weigh>(node: &mut Arc<Node<E>>, key: &[u8]) -> E {
+/// Removes an entry that is known to be there, and returns what it counted for.
+fn remove_in<C: Column>(node: &mut Arc<Node<C>>, key: &[u8]) -> Weight {
     match Arc::make_mut(node) {
         Node::Leaf(leaf) => {
             let at = leaf.keys.find(key).expect("looked up before the descent");
+            let weight = leaf.entries.weight(at);
             leaf.keys.remove(at);
-            leaf.entries.remove(at)
+            leaf.entries.remove(at);
+            weight
         }
         Node::Inner(inner) => {
             let at = inner.separators.not_above(key);
             let removed = remove_in(&mut inner.children[at], key);
-            inner.weights[at] = inner.weights[at] - removed.weight();
+            inner.weights[at] = inner.weights[at] - removed;
             inner.rebalance(at);
             removed
         }
     }
 }
 
-fn visit_spare_in<E: Weigh>(
-    node: &Node<E>,
+fn visit_spare_in<C: Column>(
+    node: &Node<C>,
     start: &[u8],
-    visit: &mut dyn FnMut(&[u8], &E) -> bool,
+    visit: &mut dyn FnMut(&[u8], At<'_, C>) -> bool,
 ) -> bool {
     match node {
         Node::Leaf(leaf) => {
             let from = leaf.keys.below(start);
-            (from..leaf.entries.len()).all(|at| visit(leaf.keys.get(at), &leaf.entries[at]))
+            (from..leaf.entries.len())
+                .all(|at| visit(leaf.keys.get(at), At { column: &leaf.entries, at }))
         }
         Node::Inner(inner) => {
             let from = inner.separators.not_above(start);
@@ -454,7 +406,7 @@ fn visit_spare_in<E: Weigh>(
     }
 }
 
-fn assert_sound_in<E: Weigh>(node: &Node<E>, from: Option<&[u8]>, to: Option<&[u8]>) -> Weight {
+fn assert_sound_in<C: Column>(node: &Node<C>, from: Option<&[u8]>, to: Option<&[u8]>) -> Weight {
     let keys = match node {
         Node::Leaf(leaf) => &leaf.keys,
         Node::Inner(inner) => &inner.separators,
@@ -468,7 +420,7 @@ fn assert_sound_in<E: Weigh>(node: &Node<E>, from: Option<&[u8]>, to: Option<&[u
     match node {
         Node::Leaf(leaf) => {
             assert_eq!(keys.len(), leaf.entries.len(), "keys and entries of a leaf");
-            sum(&leaf.entries)
+            sum(&leaf.entries, leaf.entries.len())
         }
         Node::Inner(inner) => {
             assert_eq!(keys.len() + 1, inner.children.len(), "separators and children");
@@ -486,16 +438,16 @@ fn assert_sound_in<E: Weigh>(node: &Node<E>, from: Option<&[u8]>, to: Option<&[u
 }
 
 /// A walk over a [`Map`] in ascending order.
-pub(crate) struct Cursor<'a, E> {
+pub(crate) struct Cursor<'a, C> {
     /// Inner nodes above the leaf, each with the child to visit next.
-    above: Vec<(&'a Inner<E>, usize)>,
-    leaf: Option<(&'a Leaf<E>, usize)>,
+    above: Vec<(&'a Inner<C>, usize)>,
+    leaf: Option<(&'a Leaf<C>, usize)>,
     end: Option<&'a [u8]>,
     is_live_only: bool,
 }
 
-impl<'a, E> Cursor<'a, E> {
-    fn new(mut node: &'a Node<E>, start: &[u8], end: Option<&'a [u8]>, is_live_only: bool) -> Self {
+impl<'a, C: Column> Cursor<'a, C> {
+    fn new(mut node: &'a Node<C>, start: &[u8], end: Option<&'a [u8]>, is_live_only: bool) -> Self {
         let mut above = Vec::new();
         loop {
             match node {
@@ -512,7 +464,7 @@ impl<'a, E> Cursor<'a, E> {
         }
     }
 
-    fn next_leaf(&mut self) -> Option<&'a Leaf<E>> {
+    fn next_leaf(&mut self) -> Option<&'a Leaf<C>> {
         while let Some((inner, next)) = self.above.last_mut() {
             // Behind the end there is nothing to pass over for.
             if let Some(end) = self.end
@@ -540,20 +492,20 @@ impl<'a, E> Cursor<'a, E> {
     }
 }
 
-impl<'a, E> Iterator for Cursor<'a, E> {
-    type Item = (&'a [u8], &'a E);
+impl<'a, C: Column> Iterator for Cursor<'a, C> {
+    type Item = (&'a [u8], At<'a, C>);
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (leaf, at) = self.leaf?;
-            if let Some(entry) = leaf.entries.get(at) {
+            if at < leaf.entries.len() {
                 let key = leaf.keys.get(at);
                 if self.end.is_some_and(|end| key >= end) {
                     self.leaf = None;
                     return None;
                 }
                 self.leaf = Some((leaf, at + 1));
-                return Some((key, entry));
+                return Some((key, At { column: &leaf.entries, at }));
             }
             self.leaf = self.next_leaf().map(|leaf| (leaf, 0));
         }

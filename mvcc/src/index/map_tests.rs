@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
+use super::super::column::{LEAF_MAX, Plain};
 use super::*;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Number(u64);
 
-impl Weigh for Number {
+impl Plain for Number {
     fn weight(&self) -> Weight {
         Weight { live: self.0 % 2, spare: self.0 / 2 % 3 }
     }
@@ -21,7 +22,7 @@ impl Seeded {
     }
 }
 
-fn compare(map: &Map<Number>, model: &BTreeMap<Vec<u8>, u64>) {
+fn compare(map: &Map<Vec<Number>>, model: &BTreeMap<Vec<u8>, u64>) {
     map.assert_sound();
     let found: Vec<_> = map.range(b"", None).map(|(key, e)| (key.to_vec(), e.0)).collect();
     let expected: Vec<_> = model.iter().map(|(key, number)| (key.clone(), *number)).collect();
@@ -32,18 +33,18 @@ fn compare(map: &Map<Number>, model: &BTreeMap<Vec<u8>, u64>) {
 fn a_map_behaves_like_a_sorted_list_and_clones_never_change() {
     for seed in 0..20 {
         let mut random = Seeded(seed);
-        let mut map = Map::default();
+        let mut map = Map::<Vec<Number>>::default();
         let mut model = BTreeMap::new();
         let mut clones = Vec::new();
         let width = [50, 3_000][seed as usize % 2];
         for step in 0..3_000u64 {
             let key = random.next(width).to_string().into_bytes();
             if random.next(3) == 0 {
-                let expected = model.remove(&key).map(Number);
+                let expected = model.remove(&key).is_some();
                 assert_eq!(map.remove(&key), expected, "seed {seed} step {step}");
             } else {
-                let before = map.insert(&key, Number(step));
-                assert_eq!(before.map(|n| n.0), model.insert(key.clone(), step));
+                let is_new = map.insert(&key, Number(step));
+                assert_eq!(is_new, model.insert(key.clone(), step).is_none());
             }
             let probe = random.next(width).to_string().into_bytes();
             assert_eq!(map.get(&probe).map(|n| n.0), model.get(&probe).copied());
@@ -72,7 +73,7 @@ fn a_map_behaves_like_a_sorted_list_and_clones_never_change() {
 
 #[test]
 fn keys_in_order_fill_their_leaves() {
-    let mut map = Map::default();
+    let mut map = Map::<Vec<Number>>::default();
     for number in 0..10_000u64 {
         map.insert(&number.to_be_bytes(), Number(1));
     }
@@ -87,7 +88,7 @@ fn keys_in_order_fill_their_leaves() {
 
 #[test]
 fn long_keys_do_not_share_a_leaf() {
-    let mut map = Map::default();
+    let mut map = Map::<Vec<Number>>::default();
     for number in 0..50u64 {
         let mut key = vec![b'x'; 6_000];
         key.extend(number.to_be_bytes());
@@ -101,7 +102,7 @@ fn long_keys_do_not_share_a_leaf() {
 
 #[test]
 fn a_walk_for_what_is_spare_skips_the_rest() {
-    let mut map = Map::default();
+    let mut map = Map::<Vec<Number>>::default();
     for number in 0..5_000u64 {
         map.insert(&number.to_be_bytes(), Number(if number == 4_000 { 3 } else { 1 }));
     }
@@ -125,7 +126,7 @@ fn a_walk_for_what_is_spare_skips_the_rest() {
 
 #[test]
 fn a_walk_for_what_is_live_passes_over_the_rest() {
-    let mut map = Map::default();
+    let mut map = Map::<Vec<Number>>::default();
     for number in 0..5_000u64 {
         map.insert(&number.to_be_bytes(), Number(if number == 4_000 { 1 } else { 2 }));
     }

@@ -1,51 +1,21 @@
 //! The older records of a key: their places, ascending.
 //!
-//! Few of them lie in one allocation together with what is known of the newest record, and adding
-//! one copies it. Many are a list of runs whose lengths fall at least by half, and a short tail:
-//! adding a record copies at most that tail and a few pointers however long the history is, and
-//! finding one costs a logarithm.
+//! Few of them lie in the leaf, beside those of its other keys: see [`entry`](super::entry). Many
+//! are a list of runs whose lengths fall at least by half, and a short tail: adding a record copies
+//! at most that tail and a few pointers however long the history is, and finding one costs a
+//! logarithm.
 
 use std::sync::Arc;
 
-use super::places::{Place, Places, WORDS, halves, whole};
+use super::places::{Place, Places, WORDS};
 
-/// Places in one allocation, or in the tail of many, at most.
-pub(super) const TAIL_MAX: usize = 16;
+/// Places in the tail of many, at most.
+const TAIL_MAX: usize = 16;
 /// Runs of this length are not joined any more, which bounds what one addition can cost.
 const RUN_MAX: usize = 64 * 1024;
-/// Words before the places of a [`Few`].
-const HEAD: usize = 4;
 
 /// Create revision and version of a key's newest record.
 pub(super) type Generation = (u64, u64);
-
-/// A generation and at most [`TAIL_MAX`] places.
-#[derive(Clone, Debug)]
-pub(super) struct Few(Arc<[u32]>);
-
-impl Few {
-    /// # Panics
-    /// If there are too many places.
-    pub(super) fn new((create, version): Generation, places: impl Iterator<Item = Place>) -> Self {
-        let mut words = [0; HEAD + WORDS * TAIL_MAX];
-        words[..2].copy_from_slice(&halves(create));
-        words[2..HEAD].copy_from_slice(&halves(version));
-        let mut end = HEAD;
-        for place in places {
-            words[end..end + WORDS].copy_from_slice(&place.pack());
-            end += WORDS;
-        }
-        Self(words[..end].into())
-    }
-
-    pub(super) fn generation(&self) -> Generation {
-        (whole(self.0[0], self.0[1]), whole(self.0[2], self.0[3]))
-    }
-
-    pub(super) fn places(&self) -> Places<'_> {
-        Places(&self.0[HEAD..])
-    }
-}
 
 /// A generation and any number of places.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::floors::{EXPORTS_MAX, Floors, Hold};
 use super::fold;
 use super::position::SnapshotPosition;
 use crate::error::Fatal;
-use crate::index::{Entry, Map};
+use crate::index::{Entries, Map};
 use crate::key_value::Revision;
 use crate::record;
 use crate::view::View;
@@ -43,7 +43,7 @@ pub struct Export {
     hold: Hold,
     opening: Opening,
     /// The index of the exported state: which records up to the floor survive.
-    keys: Map<Entry>,
+    keys: Map<Entries>,
     id: u64,
     next: Next,
     cells: u64,

@@ -24,7 +24,7 @@ use revd_btree::{Key, Sweep, Swept};
 use super::tables::{FINISHED_ROW, META, SCHEDULED_ROW};
 use super::{Outcome, Store};
 use crate::error::{Fatal, Rejected};
-use crate::index::{Entry, Map, Trimmed};
+use crate::index::{Entries, Map, Trimmed};
 use crate::key_value::Revision;
 use crate::record::{self, Name};
 use crate::view::{Hashed, Hashing, Snapshot, View, remember};
@@ -77,7 +77,7 @@ impl Compaction {
     }
 
     /// Raises the floor of a store that has this index.
-    fn begin(&mut self, keys: &Map<Entry>, revision: i64) {
+    fn begin(&mut self, keys: &Map<Entries>, revision: i64) {
         // Revision 0 has no hash of its own: as an argument it means the newest. And one that
         // overtakes a hash goes without: in a hurry, every other compaction still gets to sweeping.
         let is_hashed = revision > 0 && !self.is_hash_begun;
@@ -327,7 +327,7 @@ impl Store {
         });
         for key in &droppable {
             let trimmed = self.keys.modify(key, |entry| {
-                (None, entry.map_or(Trimmed::Kept, |entry| entry.trim(floor)))
+                (None, entry.map_or(Trimmed::Kept, |mut entry| entry.trim(floor)))
             });
             if trimmed == Trimmed::Gone {
                 self.keys.remove(key);

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use crate::error::{Fatal, Rejected};
 use crate::events::{Batch, Change};
-use crate::index::{Entry, Map, Recent};
+use crate::index::{Entries, Map, Recent};
 use crate::key_value::Revision;
 use crate::leases::{Leases, Numbers};
 use crate::record::Records;
@@ -50,7 +50,7 @@ use compact::Compaction;
 #[derive(Debug)]
 pub struct Store {
     tree: revd_btree::Tree,
-    keys: Map<Entry>,
+    keys: Map<Entries>,
     recent: Recent,
     leases: Leases,
     numbers: Numbers,

@@ -15,7 +15,7 @@ use super::tables::{FINISHED_ROW, FORMAT, FORMAT_ROW, LEASES, META, SCHEDULED_RO
 use super::{Store, lease};
 use crate::Options;
 use crate::error::{Fatal, OpenError};
-use crate::index::{Entry, Loading, Map, Recent, Written};
+use crate::index::{Entries, Loading, Map, Recent, Written};
 use crate::key_value::LeaseId;
 use crate::leases::{Lease, Leases, Numbers};
 use crate::record::{self, Head, Name};
@@ -147,7 +147,7 @@ fn read_leases(tree: &Tree, numbers: &mut Numbers) -> Result<Leases, Fatal> {
 }
 
 /// Rebuilds the index, and counts the records read.
-fn read_keys(tree: &Tree, leases: &Leases, floor: i64) -> Result<(Map<Entry>, u64), Fatal> {
+fn read_keys(tree: &Tree, leases: &Leases, floor: i64) -> Result<(Map<Entries>, u64), Fatal> {
     let mut loading = Loading::new(floor);
     let mut records = 0;
     let reader = tree.reader();

@@ -6,7 +6,7 @@ use super::{Outcome, Store};
 use crate::answer::{Deleted, PutDone};
 use crate::error::{Fatal, Rejected};
 use crate::events::Change;
-use crate::index::{Entry, Place};
+use crate::index::{Known, Place};
 use crate::key_value::{KeyValue, LeaseId, Revision};
 use crate::record::{encode_head, tree_key};
 use crate::request::{DeleteRange, Put, Range};
@@ -82,7 +82,7 @@ impl Store {
             return Err(Rejected::LeaseNotFound);
         }
         let needs_key = put.ignore_value || put.ignore_lease;
-        if needs_key && !self.keys.get(&put.key).is_some_and(Entry::is_live) {
+        if needs_key && !self.keys.get(&put.key).is_some_and(|entry| entry.is_live()) {
             return Err(Rejected::KeyNotFound);
         }
         Ok(())
@@ -153,11 +153,11 @@ impl Store {
         let number = if lease.0 == 0 { 0 } else { self.leases.number(lease) };
         let live = self.keys.weight().live;
         let ((create, version), before) = self.keys.modify(key, |entry| match entry {
-            Some(entry) => {
-                let before = (entry.lease(), entry.place());
+            Some(mut entry) => {
+                let before = entry.attachment();
                 (None, (entry.put(place, number, floor), Some(before)))
             }
-            None => (Some(Entry::new(place, place.main, 1, number)), ((place.main, 1), None)),
+            None => (Some(Known::new(place, place.main, 1, number)), ((place.main, 1), None)),
         });
         if self.keys.weight().live > live {
             self.recent.push(place.main, key, 1);
@@ -186,8 +186,8 @@ impl Store {
         let floor = self.compaction.scheduled;
         let live = self.keys.weight().live;
         let before = self.keys.modify(key, |entry| {
-            let before = entry.map(|entry| {
-                let before = (entry.lease(), entry.place());
+            let before = entry.map(|mut entry| {
+                let before = entry.attachment();
                 entry.delete(place, floor);
                 before
             });

@@ -8,7 +8,7 @@ use revd_btree::{Key, Pin};
 use super::View;
 use crate::encode::crc_of_key_value;
 use crate::error::{Fatal, ReadError, Rejected};
-use crate::index::{Entry, Map, Place};
+use crate::index::{Entries, Entry, Map, Place};
 use crate::key_value::KeyValueRef;
 use crate::record;
 
@@ -51,7 +51,7 @@ impl View {
             return Err(Rejected::FutureRevision.into());
         }
         let at = u64::try_from(revision).unwrap_or(0);
-        let counts_live = |entry: &Entry| entry.visible_at(at).is_some();
+        let counts_live = |entry: Entry<'_>| entry.visible_at(at).is_some();
         let is_filtered = if revision == snapshot.revision {
             snapshot.keys.weight().live > 0
         } else {
@@ -68,7 +68,7 @@ impl View {
 #[derive(Debug)]
 pub(crate) struct Hashing {
     /// The index before anything above the floor was given up.
-    keys: Map<Entry>,
+    keys: Map<Entries>,
     /// The compaction floor.
     compacted: i64,
     revision: i64,
@@ -83,7 +83,7 @@ pub(crate) struct Hashing {
 
 impl Hashing {
     /// Begins the hash of a store with this index and floor, up to a revision that is not below it.
-    pub(crate) fn new(keys: Map<Entry>, compacted: i64, revision: i64) -> Self {
+    pub(crate) fn new(keys: Map<Entries>, compacted: i64, revision: i64) -> Self {
         let (next, crc) = (Key::MIN, crc32c::crc32c(b"key"));
         let (is_filtered, scratch) = (None, Vec::new());
         Self { keys, compacted, revision, is_filtered, next, crc, scratch }
@@ -92,7 +92,7 @@ impl Hashing {
     /// Hashes about `max_bytes` of records; true once all of them are.
     pub(crate) fn step(&mut self, pin: &Pin<'_>, max_bytes: usize) -> Result<bool, Fatal> {
         let revision = u64::try_from(self.revision).unwrap_or(0);
-        let is_left = |(_, entry): (&[u8], &Entry)| entry.survivor(revision).is_some();
+        let is_left = |(_, entry): (&[u8], Entry<'_>)| entry.survivor(revision).is_some();
         let is_filtered =
             *self.is_filtered.get_or_insert_with(|| self.keys.range(b"", None).any(is_left));
         // With nothing left at the revision, what compaction to the floor kept counts.

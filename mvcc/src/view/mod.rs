@@ -26,7 +26,7 @@ pub(crate) use txn::{Branch, branch, check_ranges, revision_of};
 
 use crate::answer::{Ranged, TxnDone};
 use crate::error::{Fatal, ReadError, Rejected};
-use crate::index::{Entry, Map, Recent};
+use crate::index::{Entries, Map, Recent};
 use crate::key_value::{LeaseId, Revision};
 use crate::leases::{Lease, Leases};
 use crate::lock::RwLock;
@@ -37,7 +37,7 @@ use crate::request::{Range, Txn};
 /// A state of the key space that never changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
-    pub(crate) keys: Map<Entry>,
+    pub(crate) keys: Map<Entries>,
     /// Belongs to `keys`.
     pub(crate) recent: Recent,
     pub(crate) leases: Leases,

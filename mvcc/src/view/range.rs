@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::answer::Ranged;
 use crate::encode::{encode_range_element, key_value_len, varint_len};
 use crate::error::Fatal;
-use crate::index::{Entry, Map, Recent, Version};
+use crate::index::{Entries, Map, Recent, Version};
 use crate::key_value::{KeyValueRef, Revision};
 use crate::record::Records;
 use crate::request::{Range, SortOrder, SortTarget};
@@ -26,7 +26,7 @@ const FOUND_MIN: usize = 1024;
 
 /// A state of the key space that is being read: a published one, or the writer's own.
 pub(crate) struct Reading<'a> {
-    pub(crate) keys: &'a Map<Entry>,
+    pub(crate) keys: &'a Map<Entries>,
     /// Belongs to `keys`.
     pub(crate) recent: &'a Recent,
     pub(crate) records: Records<'a>,
@@ -61,7 +61,7 @@ struct Walked<'a> {
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(
-        keys: &'a Map<Entry>,
+        keys: &'a Map<Entries>,
         recent: &'a Recent,
         records: Records<'a>,
         revision: i64,
