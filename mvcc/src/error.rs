@@ -60,6 +60,21 @@ pub enum Rejected {
     FutureRevision,
 }
 
+impl Rejected {
+    /// A number from 1 to 127 that never changes, for whoever writes it down.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::KeyNotFound => 1,
+            Self::LeaseNotFound => 2,
+            Self::LeaseExists => 3,
+            Self::LeaseTtlTooLarge => 4,
+            Self::Compacted => 5,
+            Self::FutureRevision => 6,
+        }
+    }
+}
+
 /// Storage failed: what is in memory and what is on disk can no longer be trusted to agree.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -114,6 +129,17 @@ impl Fatal {
         matches!(self, Self::Full { .. })
     }
 
+    /// True if bytes on the disk are not what was written there. Reading them again, or writing,
+    /// does not help: the store has to be replaced.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Tree(error) => matches!(error, revd_btree::Error::Corrupt(_)),
+            Self::MissingRecord { .. } | Self::BadRecord { .. } | Self::BadRow { .. } => true,
+            Self::Full { .. } | Self::Poisoned => false,
+        }
+    }
+
     /// For an error of the tree that came before anything was changed.
     pub(crate) fn before_change(error: revd_btree::Error) -> Self {
         match error {
@@ -163,6 +189,17 @@ pub enum OpenError {
     /// The records could not be read while the index was rebuilt.
     #[error("the index cannot be rebuilt")]
     Rebuild(#[from] Fatal),
+}
+
+impl OpenError {
+    /// As [`Fatal::is_damage`].
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Tree(error) => matches!(error, revd_btree::OpenError::Corrupt(_)),
+            Self::Rebuild(fatal) => fatal.is_damage(),
+        }
+    }
 }
 
 impl From<revd_btree::Error> for OpenError {

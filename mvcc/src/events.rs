@@ -4,14 +4,14 @@ use crate::key_value::KeyValue;
 
 /// One change of one key.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub struct Change {
     /// A put; otherwise a deletion.
-    pub(crate) is_put: bool,
+    pub is_put: bool,
     /// Position among the changes of its revision, from 0.
-    pub(crate) sub: u64,
+    pub sub: u64,
     /// The record. A deletion has only key and `mod_revision`; a put that creates its key has
     /// `create_revision` equal to `mod_revision`.
-    pub(crate) kv: KeyValue,
+    pub kv: KeyValue,
 }
 
 /// All changes of one publish, which may span several revisions.

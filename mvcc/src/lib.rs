@@ -71,6 +71,7 @@ mod interleavings;
 pub use answer::{Deleted, OpDone, PutDone, Ranged, TxnDone};
 pub use encode::{encode_event, encode_key_value, encode_range_element, event_len, key_value_len};
 pub use error::{Fatal, Invalid, OpenError, ReadError, Rejected};
+pub use events::Change;
 pub use interval::Interval;
 pub use key_value::{KeyValue, KeyValueRef, LeaseId, Revision};
 pub use leases::{LEASE_TTL_MAX, Lease};

@@ -111,6 +111,12 @@ impl Store {
         Revision(self.revision)
     }
 
+    /// The changes that [`Store::publish`] has yet to show, in their order.
+    #[must_use]
+    pub fn unpublished(&self) -> &[Change] {
+        &self.pending
+    }
+
     /// The compaction floor; -1 if nothing was ever compacted.
     #[must_use]
     pub fn compacted(&self) -> i64 {
