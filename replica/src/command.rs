@@ -243,3 +243,19 @@ pub enum Rejected {
     #[error("the last voter cannot be removed")]
     LastVoter,
 }
+
+impl Rejected {
+    /// A number, not 0, that never changes; those of the key space are its own, below 128.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::KeySpace(rejected) => rejected.number(),
+            Self::NoSpace => 128,
+            Self::Corrupt => 129,
+            Self::MemberNotFound => 130,
+            Self::MemberExists => 131,
+            Self::PeerUrlExists => 132,
+            Self::NotLearner => 133,
+            Self::LastVoter => 134,
+        }
+    }
+}

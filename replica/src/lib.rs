@@ -36,6 +36,7 @@
 mod apply;
 pub mod auto_compaction;
 pub mod command;
+pub mod comparison;
 pub mod consensus;
 pub mod convert;
 pub mod entry;
@@ -52,6 +53,7 @@ pub mod reads;
 pub mod recover;
 pub mod snapshot;
 pub mod space_alarm;
+pub mod state_hash;
 pub mod survivor;
 pub mod vote;
 pub mod wire;

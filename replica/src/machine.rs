@@ -23,6 +23,7 @@ use revd_raft::{Change, Configuration, EntryKind, Index, Position, SnapshotReque
 
 use crate::apply::{self, Demand};
 use crate::command::{Alarm, AlarmType, Applied, Command, Rejected, RequestId};
+use crate::comparison::HashTrail;
 use crate::consensus::Committed;
 use crate::entry::{Decoded, EntryError};
 use crate::error::Fatal;
@@ -32,6 +33,7 @@ use crate::members::{ALARMS, Members};
 use crate::note::{Note, Origin};
 use crate::planted::{Bug, planted};
 use crate::snapshot::{InstallJob, Installation, Installed, Outgoing, Received, TreeFile};
+use crate::state_hash::{Effects, StateHash};
 
 /// What became of a lease, for the [`crate::Lessor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,9 @@ pub struct Machine {
     /// In force after the last applied entry.
     pub(crate) configuration: Configuration,
     applied: Position,
+    /// Of everything up to `applied`.
+    hash: StateHash,
+    trail: HashTrail,
     /// Where the store lies.
     file: TreeFile,
     /// The position in the newest durable checkpoint, and in the one before it, to which the tree
@@ -117,6 +122,18 @@ pub struct Machine {
     /// Where the next step of the scrub begins; `None` while one is under way.
     scrub_at: Option<ScrubAt>,
     installing: Option<Installing>,
+}
+
+/// What an entry came to, for the state hash.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    is_about_keys: bool,
+    rejected: Result<(), Rejected>,
+}
+
+impl Outcome {
+    /// Done, and not about keys.
+    const DONE: Self = Self { is_about_keys: false, rejected: Ok(()) };
 }
 
 /// A snapshot that takes the place of the store. No job of the store's own begins meanwhile.
@@ -146,6 +163,8 @@ impl Machine {
             counted: Applications::default(),
             backlog: VecDeque::new(),
             applied: note.applied,
+            hash: StateHash::from_note(note.hash_algorithm, note.state_hash),
+            trail: HashTrail::default(),
             configuration: note.configuration,
             file,
             checkpoints: [note.applied.index, Index(0)],
@@ -186,10 +205,28 @@ impl Machine {
     }
 
     fn apply_one(&mut self, entry: &mut Committed, result: &mut Application) -> Result<(), Fatal> {
-        match entry.kind {
-            EntryKind::Empty => result.term_begun = Some(entry.position),
+        let (changes, leases) = (self.store.unpublished().len(), result.leases.len());
+        let outcome = match entry.kind {
+            EntryKind::Empty => {
+                result.term_begun = Some(entry.position);
+                Outcome::DONE
+            }
             EntryKind::Normal => self.apply_normal(entry, result)?,
             EntryKind::Configuration => self.apply_configuration(entry, result)?,
+        };
+        self.hash.add(Effects {
+            index: entry.position.index,
+            kind: entry.kind,
+            outcome: outcome.rejected,
+            leases: result.leases.len() - leases,
+            members: self.members.iter().len(),
+            alarms: self.alarms.len(),
+            revision: self.store.revision().0,
+            changes: &self.store.unpublished()[changes..],
+            entry: if outcome.is_about_keys { &[] } else { &entry.data },
+        });
+        if let Some(hash) = self.hash.value() {
+            self.trail.push(entry.position.index.0, hash);
         }
         Ok(())
     }
@@ -198,7 +235,7 @@ impl Machine {
         &mut self,
         entry: &mut Committed,
         result: &mut Application,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Outcome, Fatal> {
         let decoded = entry.decode()?;
         if matches!(decoded.command, Command::Membership(_)) {
             // Consensus would not learn of it.
@@ -211,9 +248,10 @@ impl Machine {
         &mut self,
         entry: &mut Committed,
         result: &mut Application,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Outcome, Fatal> {
         assert!(result.reconfigured.is_none(), "nothing is handed out behind a change");
         let before = self.configuration.clone();
+        let mut outcome = Outcome::DONE;
         if entry.data.is_empty() {
             // The leader's own: out of a joint configuration, or nothing at all.
             self.configuration = before.changed(&Change::Leave).unwrap_or(before.clone());
@@ -222,13 +260,13 @@ impl Machine {
             if !matches!(decoded.command, Command::Membership(_)) {
                 return Err(EntryError::Misplaced.into());
             }
-            self.carry_out(entry, decoded, result)?;
+            outcome = self.carry_out(entry, decoded, result)?;
         }
         result.reconfigured = Some(match &self.configuration {
             now if *now == before => Reconfigured::Rejected,
             now => Reconfigured::To(now.clone()),
         });
-        Ok(())
+        Ok(outcome)
     }
 
     fn carry_out(
@@ -236,7 +274,7 @@ impl Machine {
         entry: &mut Committed,
         decoded: Decoded,
         result: &mut Application,
-    ) -> Result<(), Fatal> {
+    ) -> Result<Outcome, Fatal> {
         let at = entry.position;
         let done = match apply::command(self, &decoded.command, at.term.0, result) {
             Ok(done) => done,
@@ -245,12 +283,14 @@ impl Machine {
                 return Err(fatal);
             }
         };
+        let is_about_keys = apply::is_about_keys(&decoded.command);
+        let rejected = done.as_ref().map(drop).map_err(|rejected| *rejected);
         if decoded.request != RequestId(0) {
             let revision = self.store.revision().0;
             let answer = done.map(|answer| Applied { answer, revision, term: at.term.0 });
             result.answers.push((decoded.request, answer));
         }
-        Ok(())
+        Ok(Outcome { is_about_keys, rejected })
     }
 
     /// Whether a committed entry waits for room on the disk. [`Machine::apply`] tries it again,
@@ -382,7 +422,8 @@ impl Machine {
         if planted(Bug::CheckpointBehind) {
             applied.index = applied.index.previous();
         }
-        Note { origin, applied, hash_algorithm: 0, state_hash: 0, configuration }
+        let (hash_algorithm, state_hash) = self.hash.to_note();
+        Note { origin, applied, hash_algorithm, state_hash, configuration }
     }
 
     /// The present state, for a member that lacks what has left the log. `None` if others are
@@ -461,6 +502,8 @@ impl Machine {
         let retired = self.store.replace(store);
         self.configuration = note.configuration;
         self.applied = note.applied;
+        self.hash = StateHash::from_note(note.hash_algorithm, note.state_hash);
+        self.trail = HashTrail::default();
         self.checkpoints = [note.applied.index, Index(0)];
         self.scrub_at = Some(ScrubAt::default());
         self.installing = None;
@@ -485,6 +528,16 @@ impl Machine {
     /// The last entry applied.
     pub fn applied(&self) -> Position {
         self.applied
+    }
+
+    /// The hash of all that was applied; `None` if it is unknown. See [`crate::state_hash`].
+    pub fn state_hash(&self) -> Option<u64> {
+        self.hash.value()
+    }
+
+    /// The hashes by which it can be compared with other members.
+    pub fn trail(&self) -> &HashTrail {
+        &self.trail
     }
 
     /// The entry whose effects the newest durable checkpoint holds.

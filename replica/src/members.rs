@@ -155,7 +155,7 @@ impl Members {
     }
 
     /// All members in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.by_id.values()
     }
 

@@ -45,6 +45,7 @@ use crate::members::{Member, Members};
 use crate::note::{Note, Origin};
 use crate::planted::{Bug, planted};
 use crate::snapshot::{Incoming, TreeFile};
+use crate::state_hash::{self, Effects, StateHash};
 use crate::vote::{self, Identity, VoteFile};
 
 /// The file of the tree in the data directory.
@@ -52,6 +53,9 @@ pub const TREE_FILE: &str = "tree";
 
 /// The founding of the cluster.
 const FOUNDING: Position = Position { index: Index(1), term: Term(1) };
+
+/// The revision of a key space before its first change.
+const FIRST_REVISION: i64 = 1;
 
 /// How a member is opened.
 #[derive(Clone, Debug)]
@@ -170,8 +174,8 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
     let note = Note {
         origin: Origin::Grown,
         applied: birth,
-        hash_algorithm: 0,
-        state_hash: 0,
+        hash_algorithm: state_hash::ALGORITHM,
+        state_hash: hash_at_birth(founders),
         configuration: Configuration::new(voters, []).map_err(OpenError::Founders)?,
     };
     let mut options = settings.store.clone();
@@ -190,7 +194,9 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
     log_options.owner = settings.identity.owner();
     let (log, _) = revd_wal::Wal::open(Arc::clone(disk), &log, log_options)?;
     if birth == FOUNDING {
-        log.append(FOUNDING.index.0, &[&founding(founders)])?;
+        let mut record = Vec::new();
+        log_store::encode(&founding(founders), &mut record);
+        log.append(FOUNDING.index.0, &[&record])?;
     }
     drop(log);
     let state = HardState { term: birth.term, vote: None };
@@ -198,14 +204,33 @@ fn bootstrap(disk: &Arc<dyn Disk>, dir: &Path, settings: &Settings) -> Result<()
     Ok(())
 }
 
-/// The record of the first entry.
-fn founding(founders: &[Member]) -> Vec<u8> {
+/// The first entry.
+fn founding(founders: &[Member]) -> Entry {
     let found = Command::Membership(Membership::Found(founders.to_vec()));
     let Position { index, term } = FOUNDING;
     let data = entry::encode(&found, RequestId(0), &Author::default());
-    let mut record = Vec::new();
-    log_store::encode(&Entry { term, index, kind: EntryKind::Configuration, data }, &mut record);
-    record
+    Entry { term, index, kind: EntryKind::Configuration, data }
+}
+
+/// The state hash of a founder, as whoever joins computes it when it applies the first entry; that
+/// of one who joins, if there are no founders.
+fn hash_at_birth(founders: &[Member]) -> u64 {
+    let mut hash = StateHash::new();
+    if !founders.is_empty() {
+        let entry = founding(founders);
+        hash.add(Effects {
+            index: entry.index,
+            kind: entry.kind,
+            outcome: Ok(()),
+            leases: 0,
+            members: founders.len(),
+            alarms: 0,
+            revision: FIRST_REVISION,
+            changes: &[],
+            entry: &entry.data,
+        });
+    }
+    hash.value().expect("a hash that begins is known")
 }
 
 /// Checks that log and tree fit together; resets the log behind an installed tree.

@@ -116,6 +116,11 @@ fn txn_cost(txn: &mvcc::Txn) -> i64 {
     branch(&txn.success).max(branch(&txn.failure))
 }
 
+/// Whether all that a command can do is to change keys. Leases can change them, too.
+pub(crate) fn is_about_keys(command: &Command) -> bool {
+    matches!(command, Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_))
+}
+
 /// Whether a command is refused while data is known to be corrupt. Checkpoints of leases are not:
 /// they change no key, and a renewal may wait for one.
 pub(crate) fn changes_keys_or_leases(command: &Command) -> bool {

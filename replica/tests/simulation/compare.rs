@@ -45,7 +45,6 @@ impl World {
     pub(crate) fn compare_member(&mut self, place: usize) -> Checked {
         self.totals.compared += 1;
         let machine = &self.members[place].driver().machine;
-        let model = &self.oracle.model;
         let applied = machine.applied();
         let committed = self.oracle.committed();
         ensure!(
@@ -54,6 +53,11 @@ impl World {
             "member {} has applied {applied}, which is not committed",
             place + 1
         );
+        let hashes = machine.trail().hashes();
+        ensure!(machine.state_hash().is_some(), "member {} has lost its state hash", place + 1);
+        self.totals.state_hashes += hashes.len() as u64;
+        self.oracle.state_hashed(&hashes).map_err(by(place))?;
+        let model = &self.oracle.model;
         compare_keys(&machine.view(), model).map_err(by(place))?;
         if applied.index.0 == committed {
             compare_all(machine, model).map_err(by(place))?;

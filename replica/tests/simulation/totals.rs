@@ -57,5 +57,6 @@ revd_sim::totals! {
     broken: "broken connections",
     compared: "comparisons of a member with the model",
     hashed: "hashes compared",
+    state_hashes: "state hashes compared",
     heal_milliseconds: "milliseconds until healed, all runs together",
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use revd_mvcc::{Range, Ranged, ReadError, Rejected as Refused};
 use revd_raft::{EntryKind, Position, Term};
+use revd_replica::comparison::HashAt;
 use revd_replica::{Applied, Command, Member, Membership, Rejected, RequestId, entry};
 use revd_sim::{Checked, Time, Violation, ensure};
 
@@ -61,6 +62,8 @@ pub(crate) struct Oracle {
     skew: u64,
     /// HashKV of each revision and floor, as the first member told it.
     hashes: BTreeMap<(i64, i64), u32>,
+    /// The state hash after each entry, as the first member told it.
+    state_hashes: BTreeMap<u64, u64>,
     /// Leases that ran out.
     pub(crate) expired: u64,
     /// Nothing has changed who votes since the last seal.
@@ -88,6 +91,7 @@ impl Oracle {
             promises: BTreeMap::new(),
             skew,
             hashes: BTreeMap::new(),
+            state_hashes: BTreeMap::new(),
             expired: 0,
             is_sealed: true,
         }
@@ -327,6 +331,18 @@ impl Oracle {
             "lease {id} runs out {} ms before the time that was promised",
             (until - now) / crate::event::MS
         );
+        Ok(())
+    }
+
+    /// A member's state hashes after some entries.
+    pub(crate) fn state_hashed(&mut self, hashes: &[HashAt]) -> Checked {
+        for HashAt { index, hash } in hashes {
+            let first = *self.state_hashes.entry(*index).or_insert(*hash);
+            ensure!(
+                first == *hash,
+                "has the state hash {hash:016x} after entry {index}, another member {first:016x}"
+            );
+        }
         Ok(())
     }
 
