@@ -265,11 +265,11 @@ async fn birth(config: &Config, directory: &DataDir) -> Result<Birth, StartError
         }
         return Ok(Birth::default());
     }
-    if config.initial_cluster_state == ClusterState::Existing {
-        return Ok(bootstrap::join(config).await?);
-    }
     let mut config = config.clone();
     bootstrap::discover(&mut config).await?;
+    if config.initial_cluster_state == ClusterState::Existing {
+        return Ok(bootstrap::join(&config).await?);
+    }
     let birth = bootstrap::found(&config)?;
     bootstrap::check_unknown(&birth).await?;
     Ok(birth)

@@ -77,8 +77,8 @@ pub enum Error {
     },
     /// The members can be found in one way only.
     #[error(
-        "multiple discovery or bootstrap flags are set; choose one of --initial-cluster and \
-         --discovery-endpoints"
+        "multiple discovery or bootstrap flags are set; choose one of --initial-cluster, \
+         --discovery-endpoints and --discovery-srv"
     )]
     ManyBootstraps,
     /// One of the two settings that discovery needs.

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use auto_compaction::{AutoCompaction, CompactionMode};
 pub use cluster::{ClusterError, InitialCluster};
-pub use discovery::Discovery;
+pub use discovery::{Discovery, Registry, Srv};
 pub use error::{Error, Notice, Stop};
 pub use flags::{help, usage, version};
 pub use urls::{Scheme, Url, UrlError, Urls};

@@ -482,12 +482,12 @@ fn discovery_needs_endpoints_and_a_token_and_nothing_else() {
     let endpoints = "--discovery-endpoints=127.0.0.1:1, http://127.0.0.1:2";
     let (token, time) = ("--discovery-token=t", "--discovery-dial-timeout=7s");
     let found = read(&[endpoints, token, time]).discovery.unwrap();
-    let expected = Discovery {
+    let expected = Discovery::Registry(Registry {
         endpoints: vec!["127.0.0.1:1".into(), "http://127.0.0.1:2".into()],
         token: "t".into(),
         dial_timeout: Duration::from_secs(7),
         request_timeout: Duration::from_secs(5),
-    };
+    });
     assert_eq!(found, expected);
     let file = "\
 discovery-config:
@@ -501,6 +501,13 @@ discovery-config:
     assert!(refused(&[endpoints]).contains("--discovery-token is missing"));
     assert!(refused(&[token]).contains("--discovery-endpoints is missing"));
     let both = [endpoints, token, "--initial-cluster=default=http://localhost:2380"];
+    let by_dns = read(&["--discovery-srv=example.com", "--discovery-srv-name=green"]).discovery;
+    let Some(Discovery::Srv(srv)) = by_dns else { panic!("{by_dns:?}") };
+    assert_eq!(srv.record("etcd-server"), "_etcd-server-green._tcp.example.com.");
+    for more in [endpoints, "--initial-cluster=default=http://localhost:2380"] {
+        let message = refused(&["--discovery-srv=example.com", more]);
+        assert!(message.starts_with("multiple discovery or bootstrap flags"), "{message}");
+    }
     assert!(refused(&both).starts_with("multiple discovery or bootstrap flags are set"));
     assert!(refused(&["--discovery-endpoints=a:1,", token]).contains("empty item"));
     let tls = refused(&["--discovery-endpoints=https://a:1", token]);

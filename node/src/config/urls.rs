@@ -20,7 +20,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
