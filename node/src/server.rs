@@ -21,7 +21,7 @@ use crate::driver::{self, Birth, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
 use crate::http::serve::{Place, Protocols, Stopper, Stopping, serve};
 use crate::http::workers::Workers;
-use crate::http::{door, endpoints, lease, peer, promote};
+use crate::http::{change, door, endpoints, lease, peer};
 use crate::log::{list, took};
 use crate::peer::{Acquaintance, Arrivals};
 use crate::{ETCD_VERSION, readiness, rpc};
@@ -337,8 +337,8 @@ fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) 
                     accept_stream(&handle, &arrivals, streams, request)
                 } else if let Some(reply) = lease::answer(&handle, &request).await {
                     reply.map(Body::new)
-                } else if let Some(reply) = promote::answer(&handle, &request).await {
-                    reply.map(Body::new)
+                } else if change::is_meant(&request) {
+                    change::answer(&handle, request).await.map(Body::new)
                 } else {
                     peer::answer(&handle, &request).map(Body::new)
                 }

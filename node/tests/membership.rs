@@ -7,9 +7,12 @@ mod support;
 use std::process::Command;
 use std::time::Instant;
 
+use revd_api::etcdserverpb as pb;
+use revd_api::etcdserverpb::cluster_client::ClusterClient;
 use support::Server;
 use support::cluster::{Cluster, PATIENCE, get, put, put_at_last};
 use support::load::Load;
+use tokio::task::JoinSet;
 
 /// Whatever is asked of a cluster that has just changed need not be healthy yet.
 const UNCHECKED: &[&str] = &["--strict-reconfig-check=false"];
@@ -109,6 +112,53 @@ async fn rule_9_12_a_learner_is_promoted_once_it_has_caught_up() {
     assert!(members.iter().all(|member| !member.is_learner), "{members:?}");
     put_at_last(&mut learner, "k", "w").await;
     assert_eq!(get(&mut cluster.kv(leader).await, "k", false).await.as_deref(), Some("w"));
+}
+
+/// Consensus takes one change at a time, and a leader says nothing to a proposal that was handed to
+/// it and comes too early; so members that do not lead ask it instead.
+#[tokio::test]
+async fn changes_at_the_same_moment_through_any_member_are_made_one_by_one() {
+    let mut cluster =
+        Cluster::start_with(3, &["--strict-reconfig-check=false", "--max-learners=3"]);
+    put_at_last(&mut cluster.kv(0).await, "k", "v").await;
+    let mut adding = JoinSet::new();
+    for n in 0..9 {
+        let mut client = ClusterClient::new(cluster.connect(n % 3).await);
+        let peer_urls = vec![format!("http://127.0.0.1:{}", support::free_port())];
+        let add = pb::MemberAddRequest { peer_urls, is_learner: true };
+        adding.spawn(async move { client.member_add(add).await });
+    }
+    let (mut added, mut unknown) = (Vec::new(), 0);
+    while let Some(outcome) = adding.join_next().await {
+        match outcome.expect("the task ends") {
+            Ok(answer) => added.push(answer.into_inner().member.expect("a member").id),
+            // A leader that is lost meanwhile.
+            Err(status) if status.code() == tonic::Code::Unavailable => unknown += 1,
+            Err(status) => {
+                let text = "etcdserver: too many learner members in cluster";
+                assert_eq!(status.message(), text, "after {}", added.len());
+            }
+        }
+    }
+    let listed = cluster.list(1).await;
+    let learners: Vec<u64> = listed.iter().filter(|m| m.is_learner).map(|m| m.id).collect();
+    assert!(learners.len() <= 3, "rule 9.11: {listed:?}");
+    assert!(added.iter().all(|id| learners.contains(id)), "{added:?}, {listed:?}");
+    assert!(unknown > 0 || added.len() == 3, "{added:?}");
+
+    let mut removing = JoinSet::new();
+    for (n, id) in learners.into_iter().enumerate() {
+        let mut client = ClusterClient::new(cluster.connect(n).await);
+        let remove = pb::MemberRemoveRequest { id };
+        removing.spawn(async move { client.member_remove(remove).await });
+    }
+    while let Some(outcome) = removing.join_next().await {
+        if let Err(status) = outcome.expect("the task ends") {
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            unknown += 1;
+        }
+    }
+    assert!(unknown > 0 || cluster.list(2).await.len() == 3);
 }
 
 #[tokio::test]

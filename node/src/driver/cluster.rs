@@ -60,6 +60,12 @@ impl Core {
             return Ok(());
         }
         let Proposal { entry, decoded, slot } = proposal;
+        if let Command::Membership(change) = &decoded.command
+            && let Err(refused) = self.check_change(change)
+        {
+            answer(slot, Err(refused));
+            return Ok(());
+        }
         let (id, demand) = (decoded.request, Demand::of(&decoded.command));
         if !self.let_in(demand)? {
             answer(slot, Err(CallError::Rejected(Rejected::NoSpace)));
@@ -78,6 +84,27 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Whether a change of members may be proposed here. Only where it is proposed, one after the
+    /// other, can the learners be counted: consensus takes none before the last one is applied. So
+    /// none is handed on to the leader, who would not count.
+    fn check_change(&self, change: &Membership) -> Result<(), CallError> {
+        if self.consensus.status().role != Role::Leader {
+            return Err(CallError::NotLeader);
+        }
+        let members = self.machine.members();
+        let learners = members.iter().filter(|member| member.is_learner).count();
+        match change {
+            Membership::Add(member)
+                if member.is_learner
+                    && !members.others_have(member.id, &member.peer_urls)
+                    && learners >= self.shared.config.max_learners as usize =>
+            {
+                Err(CallError::TooManyLearners)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn too_early(&mut self, proposal: Proposal) {

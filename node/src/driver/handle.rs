@@ -51,6 +51,10 @@ pub enum CallError {
     NotCaughtUp,
     /// Only the leader does this.
     NotLeader,
+    /// There are as many learners as `--max-learners` allows.
+    TooManyLearners,
+    /// The leader was asked, and its answer was lost; the command may have been applied.
+    Unanswered,
     /// Leadership cannot go to that member.
     BadTransferee,
     /// Leadership did not go over in time.
@@ -299,16 +303,23 @@ impl Handle {
         self.call(|slot| Request::CheckPromotion { id: NodeId(id), slot }).await
     }
 
-    /// Has the leader promote a learner: the status of its answer, and the text.
+    /// Has the leader change the members: the status of its answer, and the text.
     ///
     /// # Errors
-    /// [`CallError`], when it could not be asked in time.
-    pub async fn promote_at(
+    /// [`CallError::NotPrimary`], if it cannot be asked, or does not lead: nothing has happened.
+    /// After all others the change may have been made.
+    pub async fn change_at(
         &self,
         urls: &[String],
-        id: u64,
+        path: &str,
+        body: Bytes,
     ) -> Result<(StatusCode, Bytes), CallError> {
-        self.in_time(self.shared.calls.promote(urls, id)).await
+        let answer = self.shared.calls.change(urls, path, body);
+        match tokio::time::timeout(self.request_timeout(), answer).await {
+            Ok(Err(call::CallError::Unanswered(_))) => Err(CallError::Unanswered),
+            Ok(answer) => answer.map_err(CallError::from),
+            Err(_) => Err(CallError::Timeout),
+        }
     }
 
     /// Takes an event of the streams between members; says whether its sender is to go on. A

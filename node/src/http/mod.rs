@@ -7,12 +7,13 @@
 //! - [`door`]: which of the two protocols a request of a client belongs to;
 //! - [`endpoints`], [`health`], [`probe`], [`exposition`]: what HTTP/1.1 gets to see;
 //! - [`verdicts`]: what came of health checks;
-//! - [`peer`], [`lease`], [`promote`]: what other members get to see, and to ask the leader.
+//! - [`peer`], [`lease`], [`change`]: what other members get to see, and to ask the leader.
 //!
 //! The endpoints ask a [`Member`] and not the driver's handle, so that each state of a member,
 //! also one that is hard to bring about, is a test of a few lines.
 
 pub mod authority;
+pub mod change;
 pub mod door;
 pub mod endpoints;
 pub mod exposition;
@@ -23,7 +24,6 @@ pub mod listen;
 pub mod member;
 pub mod peer;
 pub mod probe;
-pub mod promote;
 pub mod reply;
 pub mod serve;
 pub mod verdicts;

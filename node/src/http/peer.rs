@@ -37,7 +37,7 @@ pub(super) fn members(member: &impl Member) -> Reply {
 }
 
 /// One member; what it does not have yet is left out.
-fn record(member: MemberRecord) -> Value {
+pub(super) fn record(member: MemberRecord) -> Value {
     let mut object = Map::new();
     object.insert("id".into(), json!(member.id));
     object.insert("peerURLs".into(), json!(member.peer_urls));
@@ -77,7 +77,7 @@ pub fn read_list(text: &[u8]) -> Option<Vec<MemberRecord>> {
     serde_json::from_slice::<Vec<Value>>(text).ok()?.iter().map(read_record).collect()
 }
 
-fn read_record(object: &Value) -> Option<MemberRecord> {
+pub(super) fn read_record(object: &Value) -> Option<MemberRecord> {
     let texts = |name: &str| -> Vec<String> {
         let list = object.get(name).and_then(Value::as_array).into_iter().flatten();
         list.filter_map(|text| text.as_str().map(str::to_owned)).collect()

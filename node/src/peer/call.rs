@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `POST /revd/lease/renew?id=7` | `{"ttl":10}`: the seconds that it counts down from again |
 //! | `POST /revd/lease/remaining?id=7` | `{"ttl":4,"granted":10}` |
-//! | `POST /members/promote/7` | the members; else a status and why not |
+//! | `POST /members/add` and a member as JSON, `/members/remove/7`, `/members/promote/7` | the members; else a status and why not |
 //! | `GET /members` | the members, and the id of their cluster in a header |
 //!
 //! 404 says that there is no such lease, 409 that the member asked does not lead, or cannot be sure
-//! that it does. A connection is kept for the next question; there are as many as were ever needed
+//! that it does; nothing has happened then. A connection is kept for the next question; there are as many as were ever needed
 //! at one time, and at most sixteen of them wait unused.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -34,7 +34,11 @@ const ANSWER: usize = 1 << 20;
 pub const RENEW: &str = "/revd/lease/renew";
 /// The path of [`Calls::remaining`].
 pub const REMAINING: &str = "/revd/lease/remaining";
-/// The path of [`Calls::promote`], but for the id.
+/// Paths of [`Calls::change`]; behind the last two comes the id of a member.
+pub const ADD: &str = "/members/add";
+/// See [`ADD`].
+pub const REMOVE: &str = "/members/remove/";
+/// See [`ADD`].
 pub const PROMOTE: &str = "/members/promote/";
 /// The path of [`members`].
 pub const MEMBERS: &str = "/members";
@@ -45,6 +49,9 @@ pub enum CallError {
     /// The member cannot be reached, or is none of ours.
     #[error("the member cannot be asked: {0}")]
     Unreachable(String),
+    /// The member was asked, and the connection ended before its answer.
+    #[error("the member has not answered: {0}")]
+    Unanswered(String),
     /// The member that was asked does not lead.
     #[error("the member does not lead")]
     NotLeader,
@@ -56,7 +63,7 @@ pub struct Calls {
     idle: Arc<Mutex<BTreeMap<String, Vec<Connection>>>>,
 }
 
-type Connection = SendRequest<Empty<Bytes>>;
+type Connection = SendRequest<Full<Bytes>>;
 
 impl Calls {
     /// Restarts the countdown of a lease: its seconds, or `None` if there is no such lease.
@@ -82,16 +89,18 @@ impl Calls {
         Ok(answer.and_then(|a| Some((number(&a, "ttl")?, number(&a, "granted")?))))
     }
 
-    /// Has the leader promote a learner: the status of its answer, and the text.
+    /// Has the leader change the members: the status of its answer, and the text.
     ///
     /// # Errors
-    /// [`CallError`]; ask again when another leader is known.
-    pub async fn promote(
+    /// [`CallError`]; ask again when another leader is known, but not after
+    /// [`CallError::Unanswered`]: the change may have been made.
+    pub async fn change(
         &self,
         urls: &[String],
-        id: u64,
+        path: &str,
+        body: Bytes,
     ) -> Result<(StatusCode, Bytes), CallError> {
-        let answer = self.post(urls, &format!("{PROMOTE}{id}")).await?;
+        let answer = self.post(urls, path, body).await?;
         match answer.status() {
             StatusCode::CONFLICT => Err(CallError::NotLeader),
             status => Ok((status, answer.into_body())),
@@ -100,7 +109,7 @@ impl Calls {
 
     /// Asks for an object; `None` stands for 404.
     async fn ask(&self, urls: &[String], path: &str) -> Result<Option<Value>, CallError> {
-        let answer = self.post(urls, path).await?;
+        let answer = self.post(urls, path, Bytes::new()).await?;
         match answer.status() {
             StatusCode::OK => {
                 serde_json::from_slice(answer.body()).map(Some).map_err(|e| unreachable(&e))
@@ -111,25 +120,36 @@ impl Calls {
         }
     }
 
-    /// Asks at the first address that answers.
-    async fn post(&self, urls: &[String], path: &str) -> Result<Response<Bytes>, CallError> {
+    /// Asks at the first address where somebody can be asked.
+    async fn post(
+        &self,
+        urls: &[String],
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, CallError> {
         let mut last = CallError::Unreachable("it has no address".to_owned());
         for url in urls {
-            match self.post_at(url, path).await {
-                Err(error) => last = error,
+            match self.post_at(url, path, body.clone()).await {
+                Err(CallError::Unreachable(why)) => last = CallError::Unreachable(why),
                 answer => return answer,
             }
         }
         Err(last)
     }
 
-    async fn post_at(&self, url: &str, path: &str) -> Result<Response<Bytes>, CallError> {
+    async fn post_at(
+        &self,
+        url: &str,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, CallError> {
         let kept = self.idle.lock().get_mut(url).and_then(Vec::pop);
         let mut connection = match kept.filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
             None => connect(url).await?,
         };
-        let answer = exchange(&mut connection, Method::POST, url, path).await?;
+        let request = request(Method::POST, url, path, body)?;
+        let answer = exchange(&mut connection, request).await?;
         self.keep(url, connection);
         Ok(answer)
     }
@@ -148,28 +168,40 @@ impl Calls {
 /// # Errors
 /// [`CallError`], if there is no answer.
 pub async fn members(url: &str) -> Result<Response<Bytes>, CallError> {
-    let answer = exchange(&mut connect(url).await?, Method::GET, url, MEMBERS).await?;
+    let request = request(Method::GET, url, MEMBERS, Bytes::new())?;
+    let answer = exchange(&mut connect(url).await?, request).await?;
     match answer.status() {
         StatusCode::OK => Ok(answer),
         other => Err(unreachable(&other)),
     }
 }
 
-/// One question and its answer.
-async fn exchange(
-    connection: &mut Connection,
+fn request(
     method: Method,
     url: &str,
     path: &str,
-) -> Result<Response<Bytes>, CallError> {
-    let mut request = Request::new(Empty::new());
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, CallError> {
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().map_err(|error| unreachable(&error))?;
     dial::write_host(request.headers_mut(), url);
-    let answer = connection.send_request(request).await.map_err(|error| unreachable(&error))?;
+    Ok(request)
+}
+
+/// One question and its answer.
+async fn exchange(
+    connection: &mut Connection,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, CallError> {
+    let answer = connection.try_send_request(request).await.map_err(|mut error| {
+        let was_sent = error.take_message().is_none();
+        let why = error.into_error().to_string();
+        if was_sent { CallError::Unanswered(why) } else { CallError::Unreachable(why) }
+    })?;
     let (head, body) = answer.into_parts();
     let body = Limited::new(body, ANSWER).collect().await;
-    let body = body.map_err(|error| CallError::Unreachable(error.to_string()))?.to_bytes();
+    let body = body.map_err(|error| CallError::Unanswered(error.to_string()))?.to_bytes();
     Ok(Response::from_parts(head, body))
 }
 

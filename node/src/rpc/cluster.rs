@@ -1,7 +1,6 @@
 //! `etcdserverpb.Cluster`: who the members are.
 //!
-//! Whether a change is wise is judged in [`super::membership`], whether it fits where it is
-//! applied.
+//! Who joins, leaves or votes is changed in [`super::membership`].
 
 use std::time::SystemTime;
 
@@ -42,13 +41,6 @@ impl ClusterService {
         others.any(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
     }
 
-    /// Whether there are as many learners as `--max-learners` allows.
-    fn has_learners_enough(&self) -> bool {
-        let members = self.door.handle.members();
-        let learners = members.iter().filter(|member| member.is_learner).count();
-        learners >= self.door.handle.config().max_learners as usize
-    }
-
     /// Refuses what is asked of a member that does not exist: a member that was just added through
     /// another one may not be known here yet.
     async fn check_known(&self, id: u64) -> Result<(), Status> {
@@ -58,10 +50,10 @@ impl ClusterService {
         self.member(id).map(drop).ok_or_else(|| Refusal::MemberNotFound.into())
     }
 
-    /// Gets a change through the log, and lists the members after it.
-    async fn change(&self, command: Command) -> Result<Vec<pb::Member>, Status> {
-        self.door.handle.propose(command).await.map_err(errors::call_failed)?;
-        Ok(self.members())
+    /// Has a change made, and lists the members after it.
+    async fn change(&self, change: Membership) -> Result<Vec<pb::Member>, Status> {
+        let members = membership::change(&self.door.handle, &change).await?;
+        Ok(members.into_iter().map(from_record).collect())
     }
 }
 
@@ -114,17 +106,9 @@ impl Cluster for ClusterService {
         if !are_peer_urls(&peer_urls) {
             return Err(Refusal::MemberBadUrls.into());
         }
-        membership::check_addition(&self.door.handle, is_learner)?;
         let id = added_member_id(&peer_urls, SystemTime::now());
-        if self.member(id).is_some() {
-            return Err(Refusal::MemberExists.into());
-        }
-        if !self.others_have(0, &peer_urls) && is_learner && self.has_learners_enough() {
-            return Err(Refusal::TooManyLearners.into());
-        }
         let member = Member { id, peer_urls, is_learner, ..Member::default() };
-        let add = Command::Membership(Membership::Add(member.clone()));
-        let members = self.change(add).await?;
+        let members = self.change(Membership::Add(member.clone())).await?;
         let header = self.door.header.without_revision(&self.door.handle);
         let member = Some(message(&member));
         Ok(Response::new(pb::MemberAddResponse { header, member, members }))
@@ -135,9 +119,7 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
         let pb::MemberRemoveRequest { id } = self.door.admit(request)?;
-        membership::check_removal(&self.door.handle, id)?;
-        self.check_known(id).await?;
-        let members = self.change(Command::Membership(Membership::Remove(id))).await?;
+        let members = self.change(Membership::Remove(id)).await?;
         let header = self.door.header.without_revision(&self.door.handle);
         Ok(Response::new(pb::MemberRemoveResponse { header, members }))
     }
@@ -154,9 +136,11 @@ impl Cluster for ClusterService {
         if !are_peer_urls(&peer_urls) {
             return Err(Refusal::MemberBadUrls.into());
         }
-        let members = self.change(Command::MemberUpdate { member: id, peer_urls }).await?;
+        // It changes nothing about who votes, so any member can propose it.
+        let update = Command::MemberUpdate { member: id, peer_urls };
+        self.door.handle.propose(update).await.map_err(errors::call_failed)?;
         let header = self.door.header.without_revision(&self.door.handle);
-        Ok(Response::new(pb::MemberUpdateResponse { header, members }))
+        Ok(Response::new(pb::MemberUpdateResponse { header, members: self.members() }))
     }
 
     async fn member_list(
@@ -175,8 +159,7 @@ impl Cluster for ClusterService {
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
         let pb::MemberPromoteRequest { id } = self.door.admit(request)?;
-        let members = membership::promote(&self.door.handle, id).await?;
-        let members = members.into_iter().map(from_record).collect();
+        let members = self.change(Membership::Promote(id)).await?;
         let header = self.door.header.without_revision(&self.door.handle);
         Ok(Response::new(pb::MemberPromoteResponse { header, members }))
     }

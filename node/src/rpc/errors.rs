@@ -177,6 +177,8 @@ pub fn call_failed(why: CallError) -> Status {
         CallError::Dropped => Refusal::ProposalDropped.into(),
         CallError::NotCaughtUp => Refusal::LearnerNotReady.into(),
         CallError::NotLeader => Refusal::NotLeader.into(),
+        CallError::TooManyLearners => Refusal::TooManyLearners.into(),
+        CallError::Unanswered => Refusal::TimeoutConnectionLost.into(),
         CallError::BadTransferee => Refusal::BadLeaderTransferee.into(),
         CallError::TransferTimeout => Refusal::TransferTimeout.into(),
         CallError::TooLarge => Refusal::RequestTooLarge.into(),
