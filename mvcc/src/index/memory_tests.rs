@@ -5,8 +5,8 @@ use crate::key_value::LeaseId;
 use crate::leases::{Lease, Leases, Numbers};
 
 const KEYS: u64 = 50_000;
-/// Bytes beyond its own that a key with one record may take, its attachment to a lease included, and
-/// that each further one may.
+/// Bytes beyond its own that a key with one record may take, its attachment to a lease included,
+/// and that each further one may.
 const KEY_MAX: u64 = 64;
 const RECORD_MAX: u64 = 24;
 

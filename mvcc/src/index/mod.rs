@@ -1,8 +1,9 @@
 //! The index: which records each key has, in memory and ordered by key.
 //!
-//! [`Map`] is the structure (shared nodes, counted subtrees), [`Entries`] what a leaf of it holds of
-//! its keys. The same map also holds lease records and which keys hang on which lease. [`Recent`]
-//! knows which keys came and went lately, [`Loading`] builds the index when a store is opened.
+//! [`Map`] is the structure (shared nodes, counted subtrees), [`Entries`] what a leaf of it holds
+//! of its keys. The same map also holds lease records and which keys hang on which lease.
+//! [`Recent`] knows which keys came and went lately, [`Loading`] builds the index when a store is
+//! opened.
 //!
 //! Readers want a state that stays, the writer wants to go on: so nodes are shared, and published
 //! by their root. A leaf holds many keys in one buffer and their entries in one array. A node for

@@ -8,8 +8,8 @@
 //! | `GET /members` | the members, and the id of their cluster in a header |
 //!
 //! 404 says that there is no such lease, 409 that the member asked does not lead, or cannot be sure
-//! that it does; nothing has happened then. A connection is kept for the next question; there are as many as were ever needed
-//! at one time, and at most sixteen of them wait unused.
+//! that it does; nothing has happened then. A connection is kept for the next question; there are
+//! as many as were ever needed at one time, and at most sixteen of them wait unused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
