@@ -10,6 +10,8 @@
 //! In memory a leaf is a [`Shelf`] of segments, one for each publication: what was appended in
 //! between is moved there as a whole, so publishing copies no bytes.
 
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::format::{
@@ -26,6 +28,8 @@ pub(crate) const LEAF_KIND: u8 = 1;
 const HEADER_BYTES: usize = 16;
 /// A delta and an offset.
 const SLOT_BYTES: usize = 6;
+/// Bytes that the processor fetches at once.
+const LINE: usize = 64;
 /// Bytes of a reference to an extent.
 const REFERENCE_BYTES: usize = 8;
 /// [`Slot::extent`] of a record whose value is inline, or whose extent is on disk.
@@ -472,34 +476,31 @@ impl<'a> DiskLeaf<'a> {
     }
 }
 
-/// Begins to read what a lookup of `key` will need of a leaf with the separator `low`, `high` being
-/// the next one: its header, the slot, the cell.
+/// Begins to read what a lookup of `main` will need of a leaf whose mains lie in a range: its header,
+/// the slot, both ends of the cell.
 ///
 /// Each of these is a miss of the processor's caches, and each tells where the next is, so a lookup
 /// would wait for one after the other. If the keys are dense and the records of about equal length,
-/// separators tell where all of them are, and the processor fetches them at once. If not, these are
+/// the range tells where all of them are, and the processor fetches them at once. If not, these are
 /// some reads for nothing, which nobody waits for.
-pub(crate) fn read_ahead(bytes: &[u8], key: Key, low: Key, high: Option<Key>) {
-    let Some(high) = high else { return };
-    let (Some(above), Some(width)) =
-        (key.main.checked_sub(low.main), high.main.checked_sub(low.main))
-    else {
-        return;
-    };
-    let slots = (bytes.len() / SLOT_BYTES) as u64;
-    if above >= width || width > slots {
+pub(crate) fn read_ahead(bytes: &[u8], main: u64, mains: Option<Range<u64>>) {
+    let Some(mains) = mains.filter(|mains| mains.contains(&main)) else { return };
+    let (above, width) = (main - mains.start, mains.end - mains.start);
+    if width > (bytes.len() / SLOT_BYTES) as u64 {
         return;
     }
     let (above, width) = (above as usize, width as usize);
+    let slot = HEADER_BYTES + SLOT_BYTES * above;
+    // On the average there is room left for half a record.
     let cells = HEADER_BYTES + SLOT_BYTES * width;
-    let room = bytes.len().saturating_sub(cells);
-    let cell = cells + room * above / width;
+    let len = bytes.len().saturating_sub(cells) * 2 / (width * 2 + 1);
+    let (start, end) = (cells + len * above, cells + len * (above + 1));
+    let back = |at: usize| at.saturating_sub(LINE);
     let mut sum = 0;
-    let at = [0, HEADER_BYTES + SLOT_BYTES * above, cell, cell.saturating_sub(128), cell + 192];
-    for at in at {
+    for at in [0, slot, back(start), start, start + LINE, back(end), end] {
         sum ^= bytes.get(at).copied().unwrap_or(0);
     }
-    std::hint::black_box(sum);
+    black_box(sum);
 }
 
 /// Copies a leaf from disk into memory, to go on filling it.

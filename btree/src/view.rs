@@ -102,16 +102,16 @@ impl<'a> View<'a> {
             let place = LeafPlace { leaf: leaf.view_of(segments), low: leaf.first, high: None };
             return Ok(Some(place));
         }
-        let after = self.recent.partition_point(self.recent_len, |recent| is_at(recent.first));
-        if let Some(index) = after.checked_sub(1) {
-            return self.recent_leaf(index, open_first).map(Some);
-        }
         let recent_first = self.recent.iter(self.recent_len.min(1)).next().map(|r| r.first);
+        if recent_first.is_some_and(is_at) {
+            let after = self.recent.partition_point(self.recent_len, |recent| is_at(recent.first));
+            return self.recent_leaf(after - 1, open_first).map(Some);
+        }
         let next = recent_first.or(open_first);
         if let Some(found) = descend(Child::Link(self.base), seek, self.pages, self.epoch)? {
             if let (Seek::At(key), Some(pointer)) = (seek, found.child.on_disk()) {
-                let bytes = self.pages.read(pointer, self.epoch)?;
-                leaf::read_ahead(bytes, key, found.low, found.high);
+                let mains = found.high.map(|high| found.low.main..high.main);
+                leaf::read_ahead(self.pages.read(pointer, self.epoch)?, key.main, mains);
             }
             let leaf = self.leaf_of(found.child)?;
             return Ok(Some(LeafPlace { leaf, low: found.low, high: found.high.or(next) }));
@@ -262,7 +262,7 @@ pub(crate) fn descend_to_parent<'a>(
 fn choose(node: InnerView<'_>, seek: Seek) -> Option<usize> {
     match seek {
         Seek::At(key) => Some(node.position(key)),
-        Seek::Before(key) => node.partition_point(|at| at < key).checked_sub(1),
+        Seek::Before(key) => node.before(key),
     }
 }
 
