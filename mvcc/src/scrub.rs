@@ -24,7 +24,8 @@ impl ScrubJob {
     /// Reads. The answer says where the next step begins.
     ///
     /// # Errors
-    /// [`Fatal`] names what is damaged: the store must not be used any more.
+    /// [`Fatal`], and the store must not be used any more. If [`Fatal::is_damage`], it is a
+    /// [`revd_btree::Error::Corrupt`] that names file, offset and structure.
     pub fn run(self) -> Result<Scrubbed, Fatal> {
         Ok(self.view.pin().scrub(self.at, self.max_bytes)?)
     }

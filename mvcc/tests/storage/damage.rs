@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use revd_disk::{Disk, Open, Sim};
-use revd_mvcc::{Put, ReadError};
+use revd_disk::{Disk, Effect, Fault, Open, Operation, Sim};
+use revd_mvcc::{Fatal, Put, ReadError, ScrubAt, ScrubJob, View};
 
 use crate::load::{self, Durable, Load};
 use crate::model::Model;
@@ -236,4 +236,63 @@ fn replace_blocks(of: &Specimen, name: &str) {
 fn zeroed_stale_and_swapped_blocks_are_named_or_harmless() {
     replace_blocks(&Specimen::tiny(), "a tiny");
     replace_blocks(&Specimen::large(), "a large");
+}
+
+/// Scrubs all that a view sees.
+fn scrub(view: &View) -> Result<(), Fatal> {
+    let mut at = Some(ScrubAt::default());
+    while let Some(from) = at {
+        at = ScrubJob::new(view.clone(), from, 1 << 16).run()?.next;
+    }
+    Ok(())
+}
+
+/// A disk with a checkpointed store of some hundred blocks, long values among them.
+fn filled() -> Sim {
+    let disk = Sim::new(1);
+    disk.create_dir(Path::new("/data")).unwrap();
+    let mut store = load::create(Arc::new(disk.clone())).unwrap();
+    for number in 0..400_usize {
+        let key = format!("key {number}").into();
+        let value = vec![b'v'; if number % 50 == 0 { 20_000 } else { 1_000 }].into();
+        store.put(&Put { key, value, ..Put::default() }).unwrap().unwrap();
+    }
+    let written = store.checkpoint(b"").unwrap().unwrap().write().unwrap();
+    store.checkpointed(written);
+    disk
+}
+
+#[test]
+fn a_scrub_names_what_rots_under_an_open_store() {
+    let disk = filled();
+    let path = Path::new(load::TREE);
+    let (store, _) = load::open(Arc::new(disk.clone())).unwrap();
+    let view = store.view();
+    scrub(&view).unwrap();
+    let blocks = content(&disk).len() as u64 / BLOCK;
+    let mut named = 0;
+    for block in 0..blocks {
+        let at = block * BLOCK + block * 37 % BLOCK;
+        disk.damage(path, at, 1).unwrap();
+        if let Err(fatal) = scrub(&view) {
+            assert!(fatal.is_damage(), "block {block}: {fatal:?}");
+            let Fatal::Tree(revd_btree::Error::Corrupt(found)) = fatal else { panic!("{fatal:?}") };
+            assert_eq!((&*found.file, found.offset / BLOCK <= block), (path, true), "{found:?}");
+            named += 1;
+        }
+        disk.damage(path, at, 1).unwrap();
+    }
+    scrub(&view).unwrap();
+    println!("{named} of {blocks} blocks hold what a scrub reads");
+    // 400 records and the nodes above them, less what lies in the page that is being filled.
+    assert!(named > 100, "{named} of {blocks}");
+}
+
+#[test]
+fn a_disk_that_fails_is_no_damage() {
+    let disk = filled();
+    let (store, _) = load::open(Arc::new(disk.clone())).unwrap();
+    disk.inject(Fault::new(Operation::Read, Effect::Io).on(load::TREE).forever());
+    let fatal = scrub(&store.view()).unwrap_err();
+    assert!(!fatal.is_damage(), "{fatal:?}");
 }
