@@ -389,7 +389,7 @@ fn serve_clients(
             let call = door::ends_by_itself(&request).then(|| calls.call());
             let (routes, handle) = (routes.clone(), handle.clone());
             async move {
-                let response: http::Response<Body> = door::answer(routes, handle, request).await;
+                let response = door::answer(routes, handle, request).await;
                 drop(call);
                 response
             }

@@ -145,6 +145,9 @@ pub enum Error {
     /// A log format that does not exist.
     #[error("unknown log format {0:?}; it must be 'json' or 'console'")]
     LogFormat(String),
+    /// Metrics of another detail.
+    #[error("unknown detail of metrics {0:?}; 'basic' and 'extensive' are the only ones")]
+    Metrics(String),
     /// A mode of automatic compaction that does not exist.
     #[error("unknown auto-compaction mode {0:?}; it must be 'periodic' or 'revision'")]
     CompactionMode(String),

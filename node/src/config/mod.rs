@@ -113,6 +113,8 @@ pub struct Config {
     pub catch_up_entries: u32,
     /// Whether the leader replicates how long its leases have left.
     pub lease_checkpoint: bool,
+    /// Whether `/metrics` shows how long calls take.
+    pub extensive_metrics: bool,
 }
 
 impl Default for Config {
@@ -147,6 +149,7 @@ impl Default for Config {
             auto_compaction: AutoCompaction::default(),
             catch_up_entries: 5000,
             lease_checkpoint: false,
+            extensive_metrics: false,
         }
     }
 }

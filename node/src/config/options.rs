@@ -53,6 +53,7 @@ const MEMBER: &str = "Member";
 const CLUSTERING: &str = "Clustering";
 const COMPACTION: &str = "Auto compaction";
 const LOGGING: &str = "Logging";
+const METRICS: &str = "Metrics";
 const PROCESS: &str = "Process";
 
 /// The options that exist, in the order of the help.
@@ -277,6 +278,13 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known(LOGGING, "log-format", Kind::Text, "json", "'json' or 'console'."),
     known(
+        METRICS,
+        "metrics",
+        Kind::Text,
+        "basic",
+        "'basic', or 'extensive' to count how long calls take as well.",
+    ),
+    known(
         PROCESS,
         "config-file",
         Kind::Text,
@@ -335,7 +343,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "auth-token",
     "bcrypt-cost",
     "auth-token-ttl",
-    "metrics",
     "log-outputs",
     "log-rotation-config-json",
     "warning-unary-request-duration",

@@ -53,6 +53,7 @@ fn every_flag_is_read() {
         "--log-level=debug",
         "--logger=zap",
         "--log-format=console",
+        "--metrics=extensive",
         "--max-request-bytes=10",
         "--max-txn-ops=11",
         "--heartbeat-interval=12",
@@ -66,6 +67,7 @@ fn every_flag_is_read() {
     ]);
     let urls = |text: &str| Urls::parse(text).unwrap();
     let expected = Config {
+        extensive_metrics: true,
         name: "a".into(),
         data_dir: "/d".into(),
         listen_client_urls: urls("http://127.0.0.1:1"),
@@ -288,6 +290,7 @@ fn timing_rules() {
 #[test]
 fn loggers_and_formats() {
     assert!(refused(&["--logger=capnslog"]).starts_with("unknown logger option \"capnslog\""));
+    assert!(refused(&["--metrics=all"]).starts_with("unknown detail of metrics"));
     assert!(refused(&["--log-format=xml"]).starts_with("unknown log format"));
 }
 

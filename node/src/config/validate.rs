@@ -62,6 +62,11 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     if let Some(nanoseconds) = given.text("warning-apply-duration").and_then(duration) {
         config.warning_apply = Duration::from_nanos(nanoseconds);
     }
+    config.extensive_metrics = match given.text("metrics") {
+        None | Some("basic") => false,
+        Some("extensive") => true,
+        Some(other) => return Err(refused(Error::Metrics(other.to_owned()))),
+    };
     config.auto_compaction = auto_compaction(given).map_err(refused)?;
     for (name, value) in [
         ("experimental-enable-lease-checkpoint", &mut config.lease_checkpoint),

@@ -192,12 +192,13 @@ pub(super) struct Facts {
 
 impl Shared {
     pub(super) fn new(config: Config, machine: &Machine, first_request: u64) -> Self {
+        let meters = Meters::new(config.extensive_metrics);
         Self {
             inbox: Inbox::new(WAITING_BOUND),
             config,
             view: machine.view(),
             hub: machine.hub(),
-            meters: Meters::default(),
+            meters,
             facts: RwLock::default(),
             presence: Presence::default(),
             reception: Reception::new(machine.file().clone()),

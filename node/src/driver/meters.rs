@@ -1,9 +1,11 @@
 //! What the driver counts, for `/metrics`: plain atomics, written on the hot path.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::http::Verdicts;
+use crate::rpc::traffic::Traffic;
 
 /// Upper bounds of the buckets of a [`Histogram`]: 1 ms, doubled 13 times. The last bucket is
 /// open.
@@ -98,6 +100,15 @@ pub struct Meters {
     pub scrubbed_bytes: Counter,
     /// What came of health checks.
     pub verdicts: Verdicts,
+    /// What goes over the services.
+    pub traffic: Arc<Traffic>,
+}
+
+impl Meters {
+    /// Nothing counted yet; `takes_times` says whether it is counted how long calls take.
+    pub(super) fn new(takes_times: bool) -> Self {
+        Self { traffic: Arc::new(Traffic::new(takes_times)), ..Self::default() }
+    }
 }
 
 #[cfg(test)]

@@ -12,16 +12,17 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::{Member, endpoints};
+use crate::rpc::Answer;
 
 /// Answers one request of a client.
-pub async fn answer<G, M>(mut grpc: G, member: M, request: Request<Incoming>) -> Response<Body>
+pub async fn answer<G, M>(mut grpc: G, member: M, request: Request<Incoming>) -> Response<Answer>
 where
-    G: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    G: Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible>,
     M: Member,
 {
     if request.version() == Version::HTTP_2 {
         if let Some(refusal) = refuse(&request) {
-            return refusal;
+            return refusal.map(Answer::of_no_call);
         }
         return match grpc.call(request).await {
             Ok(response) => response,
@@ -29,7 +30,8 @@ where
         };
     }
     let uri = request.uri();
-    endpoints::answer(&member, request.method(), uri.path(), uri.query()).await.map(Body::new)
+    let reply = endpoints::answer(&member, request.method(), uri.path(), uri.query()).await;
+    reply.map(|body| Answer::of_no_call(Body::new(body)))
 }
 
 /// Whether a call comes to its end without the client's doing, so that a stop can wait for it: all

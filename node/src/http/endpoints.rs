@@ -85,6 +85,7 @@ pub(crate) mod tests {
     use super::super::Verdicts;
     use super::super::member::{MemberFacts, MemberRecord, Numbers};
     use super::*;
+    use crate::rpc::traffic::Traffic;
     use http_body_util::BodyExt;
     use std::sync::Arc;
 
@@ -96,6 +97,7 @@ pub(crate) mod tests {
         pub(crate) members: Vec<MemberRecord>,
         pub(crate) linearizable: Result<(), String>,
         pub(crate) verdicts: Arc<Verdicts>,
+        pub(crate) traffic: Arc<Traffic>,
     }
 
     impl Fake {
@@ -115,6 +117,7 @@ pub(crate) mod tests {
                 members,
                 linearizable: Ok(()),
                 verdicts: Arc::default(),
+                traffic: Arc::default(),
             }
         }
     }
@@ -134,6 +137,10 @@ pub(crate) mod tests {
 
         fn verdicts(&self) -> &Verdicts {
             &self.verdicts
+        }
+
+        fn traffic(&self) -> &Traffic {
+            &self.traffic
         }
 
         async fn read(&self, serializable: bool) -> Result<(), String> {

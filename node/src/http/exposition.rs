@@ -3,6 +3,8 @@
 //! Rendered from plain counters when somebody asks, so that counting costs the hot path one
 //! atomic addition and no registry.
 
+mod traffic;
+
 use std::fmt::{Display, Write as _};
 
 use http::header::HeaderValue;
@@ -19,6 +21,7 @@ pub(crate) fn answer(member: &impl Member) -> Reply {
     server(&mut page, &member.facts(), &member.numbers());
     health(&mut page, member.verdicts());
     storage(&mut page, &member.numbers());
+    traffic::show(&mut page, member.traffic());
     process(&mut page);
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     reply::with_type(content_type, page.0)

@@ -7,6 +7,7 @@ use super::Verdicts;
 use super::member::{Histogram, Member, MemberFacts, MemberRecord, Numbers};
 use crate::driver::{self, Handle};
 use crate::rpc::errors;
+use crate::rpc::traffic::Traffic;
 
 impl Member for Handle {
     fn facts(&self) -> MemberFacts {
@@ -72,6 +73,10 @@ impl Member for Handle {
 
     fn verdicts(&self) -> &Verdicts {
         &self.meters().verdicts
+    }
+
+    fn traffic(&self) -> &Traffic {
+        &self.meters().traffic
     }
 
     /// Looks for one key that need not exist: what counts is that the member can look.

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::Verdicts;
+use crate::rpc::traffic::Traffic;
 
 /// A member as HTTP sees it.
 pub trait Member: Clone + Send + Sync + 'static {
@@ -17,6 +18,9 @@ pub trait Member: Clone + Send + Sync + 'static {
 
     /// What came of health checks so far.
     fn verdicts(&self) -> &Verdicts;
+
+    /// What goes over the services.
+    fn traffic(&self) -> &Traffic;
 
     /// Performs a read, a linearizable one unless `serializable`; the error is the text that a
     /// gRPC client would get.

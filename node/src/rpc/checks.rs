@@ -59,10 +59,7 @@ impl Door {
     /// # Errors
     /// As [`Door::admit`], apart from the first.
     pub fn admit_to_learner<T>(&self, request: Request<T>) -> Result<T, Status> {
-        let needs_leader = check_metadata(request.metadata())?;
-        if needs_leader && self.handle.status().leader == 0 {
-            return Err(Refusal::NoLeader.into());
-        }
+        self.check(request.metadata(), false)?;
         Ok(request.into_inner())
     }
 
@@ -71,13 +68,24 @@ impl Door {
     /// # Errors
     /// As [`Door::admit`].
     pub fn admit_stream<T>(&self, request: Request<T>) -> Result<(T, LeaderLoss), Status> {
-        let needs_leader = check_metadata(request.metadata())?;
+        if self.handle.status().is_learner {
+            return Err(Refusal::NotSupportedForLearner.into());
+        }
+        let needs_leader = self.check(request.metadata(), true)?;
         let loss = if needs_leader { self.sentry.loss() } else { LeaderLoss::never() };
-        Ok((self.admit(request)?, loss))
+        Ok((request.into_inner(), loss))
     }
-}
 
-impl Door {
+    /// Checks what a call says of itself, and counts it; whether it asks for a leader.
+    fn check(&self, metadata: &MetadataMap, is_stream: bool) -> Result<bool, Status> {
+        let (version, needs_leader) = read(metadata)?;
+        self.handle.meters().traffic.requests.count(version, is_stream);
+        if needs_leader && self.handle.status().leader == 0 {
+            return Err(Refusal::NoLeader.into());
+        }
+        Ok(needs_leader)
+    }
+
     /// Refuses what would take the key space over its quota or does not fit on the disk.
     ///
     /// # Errors
@@ -91,15 +99,14 @@ impl Door {
     }
 }
 
-/// Whether the call asks for a leader.
-fn check_metadata(metadata: &MetadataMap) -> Result<bool, Status> {
+/// The version that the client says it has, and whether the call asks for a leader.
+fn read(metadata: &MetadataMap) -> Result<(Option<&str>, bool), Status> {
     let headers = metadata.as_ref();
-    if let Some(version) = headers.get("client-api-version")
-        && std::str::from_utf8(version.as_bytes()).is_err()
-    {
-        return Err(Refusal::InvalidClientApiVersion.into());
-    }
-    Ok(headers.get("hasleader").is_some_and(|value| value.as_bytes() == b"true"))
+    let version = headers.get("client-api-version");
+    let version = version.map(|version| std::str::from_utf8(version.as_bytes())).transpose();
+    let version = version.map_err(|_| Refusal::InvalidClientApiVersion)?;
+    let needs_leader = headers.get("hasleader").is_some_and(|value| value.as_bytes() == b"true");
+    Ok((version, needs_leader))
 }
 
 /// Looks for the leader in the name of all streams that need one.
@@ -170,17 +177,18 @@ mod tests {
 
     #[test]
     fn only_the_text_true_asks_for_a_leader() {
-        assert!(!check_metadata(&MetadataMap::new()).unwrap());
-        assert!(check_metadata(&metadata("hasleader", b"true")).unwrap());
+        assert_eq!(read(&MetadataMap::new()).unwrap(), (None, false));
+        assert!(read(&metadata("hasleader", b"true")).unwrap().1);
         for other in [&b"false"[..], b"1", b"True", b""] {
-            assert!(!check_metadata(&metadata("hasleader", other)).unwrap(), "{other:?}");
+            assert!(!read(&metadata("hasleader", other)).unwrap().1, "{other:?}");
         }
     }
 
     #[test]
     fn a_client_version_must_be_text() {
-        check_metadata(&metadata("client-api-version", "3.7 é".as_bytes())).unwrap();
-        let status = check_metadata(&metadata("client-api-version", b"3.\xff")).unwrap_err();
+        let named = metadata("client-api-version", "3.7 é".as_bytes());
+        assert_eq!(read(&named).unwrap().0, Some("3.7 é"));
+        let status = read(&metadata("client-api-version", b"3.\xff")).unwrap_err();
         assert_eq!(status.message(), Refusal::InvalidClientApiVersion.text());
     }
 }

@@ -22,11 +22,14 @@ mod lock;
 mod maintenance;
 pub mod membership;
 mod range_stream;
+mod served;
 mod services;
 mod slow;
+pub mod traffic;
 mod watch;
 mod wording;
 
+pub use served::{Answer, Served};
 pub use services::Services;
 pub use wording::Wording;
 

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use revd_api::etcdserverpb::auth_server::{self, AuthServer};
 use revd_api::etcdserverpb::cluster_server::{self, ClusterServer};
@@ -32,6 +33,8 @@ use super::lease::LeaseService;
 use super::lock::LockService;
 use super::maintenance::MaintenanceService;
 use super::receive_bytes_max;
+use super::served::{Answer, Question, Served, timeout};
+use super::traffic::Traffic;
 use super::watch::WatchService;
 use super::wording::Wording;
 use crate::driver::Handle;
@@ -43,6 +46,7 @@ const SEND_BYTES_MAX: usize = i32::MAX as usize;
 #[derive(Clone)]
 pub struct Services {
     all: Arc<All>,
+    traffic: Arc<Traffic>,
 }
 
 struct All {
@@ -60,6 +64,7 @@ struct All {
 impl Services {
     pub(super) fn new(handle: Handle) -> Self {
         let receive_max = receive_bytes_max(handle.config().max_request_bytes as usize);
+        let traffic = Arc::clone(&handle.meters().traffic);
         let door = Door::new(handle);
         macro_rules! bounded {
             ($server:ident, $service:ident) => {
@@ -79,24 +84,15 @@ impl Services {
             election: bounded!(ElectionServer, ElectionService),
             health: bounded!(HealthServer, HealthService),
         };
-        Self { all: Arc::new(all) }
-    }
-}
-
-impl<B> Service<Request<B>> for Services
-where
-    B: HttpBody + Send + 'static,
-    B::Error: Into<StdError> + Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Wording<BoxFuture<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+        Self { all: Arc::new(all), traffic }
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    /// Hands a call to the service that it is for.
+    fn pass<B>(&self, request: Request<B>) -> Wording<BoxFuture<Response<Body>, Infallible>>
+    where
+        B: HttpBody + Send + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         let all = &self.all;
         macro_rules! pass {
             ($field:ident, $module:ident) => {
@@ -118,6 +114,27 @@ where
                 Wording::new(Box::pin(async move { Ok(status.into_http()) }), "")
             }
         }
+    }
+}
+
+impl<B> Service<Request<B>> for Services
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Served<Wording<BoxFuture<Response<Body>, Infallible>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let method = self.traffic.of(request.uri().path()).cloned();
+        let timeout = timeout(request.headers());
+        let request = request.map(|body| Question::new(body, method.clone()));
+        Served::begin(method, self.traffic.takes_times, timeout, || self.pass(request))
     }
 }
 
