@@ -325,6 +325,7 @@ fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) 
         Arc::new(move |event| listener.peer_event(event)),
         handle.presence().clone(),
         handle.reception().clone(),
+        handle.peer_traffic().clone(),
     );
     spawn(listeners, |listener, address| {
         tracing::info!(address = %address, "serving peer traffic");

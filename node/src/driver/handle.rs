@@ -21,7 +21,7 @@ use super::meters::Meters;
 use super::report;
 use crate::config::Config;
 use crate::peer::call::{self, Calls};
-use crate::peer::{Event, Presence, Reception};
+use crate::peer::{Event, Presence, Reception, Traffic};
 
 /// Requests that may wait for the core at one time; more are refused as too many.
 pub const WAITING_BOUND: usize = 65_536;
@@ -163,6 +163,7 @@ pub(super) struct Shared {
     pub(super) meters: Meters,
     pub(super) facts: RwLock<Facts>,
     pub(super) presence: Presence,
+    peer_traffic: Traffic,
     reception: Reception,
     pub(super) calls: Calls,
     pub(super) pending: AtomicUsize,
@@ -201,6 +202,7 @@ impl Shared {
             meters,
             facts: RwLock::default(),
             presence: Presence::default(),
+            peer_traffic: Traffic::default(),
             reception: Reception::new(machine.file().clone()),
             calls: Calls::default(),
             pending: AtomicUsize::new(0),
@@ -487,6 +489,11 @@ impl Handle {
     /// Who is connected to this member.
     pub fn presence(&self) -> &Presence {
         &self.shared.presence
+    }
+
+    /// What is counted of the connections with other members.
+    pub fn peer_traffic(&self) -> &Traffic {
+        &self.shared.peer_traffic
     }
 
     /// Where snapshots of other members are received.

@@ -164,8 +164,10 @@ pub fn start(
 /// The streams to other members, whose events go into the inbox.
 fn peers(identity: Identity, met: (Vec<Member>, u64), handle: Handle) -> Peers {
     let urls = handle.config().initial_advertise_peer_urls.to_strings();
+    let traffic = handle.peer_traffic().clone();
     let listener = Arc::new(move |event| handle.peer_event(event));
-    Peers::new(identity, urls, met, tokio::runtime::Handle::current(), listener)
+    let runtime = tokio::runtime::Handle::current();
+    Peers::new(identity, urls, met, runtime, (listener, traffic))
 }
 
 /// Runs the core to its end, and says how it ended.

@@ -83,7 +83,7 @@ fn allow_other_origins(reply: &mut Reply) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::super::Verdicts;
-    use super::super::member::{MemberFacts, MemberRecord, Numbers};
+    use super::super::member::{MemberFacts, MemberRecord, Numbers, PeerNumbers};
     use super::*;
     use crate::rpc::traffic::Traffic;
     use http_body_util::BodyExt;
@@ -98,6 +98,7 @@ pub(crate) mod tests {
         pub(crate) linearizable: Result<(), String>,
         pub(crate) verdicts: Arc<Verdicts>,
         pub(crate) traffic: Arc<Traffic>,
+        pub(crate) peers: Vec<PeerNumbers>,
     }
 
     impl Fake {
@@ -118,6 +119,7 @@ pub(crate) mod tests {
                 linearizable: Ok(()),
                 verdicts: Arc::default(),
                 traffic: Arc::default(),
+                peers: Vec::new(),
             }
         }
     }
@@ -137,6 +139,10 @@ pub(crate) mod tests {
 
         fn verdicts(&self) -> &Verdicts {
             &self.verdicts
+        }
+
+        fn peers(&self) -> Vec<PeerNumbers> {
+            self.peers.clone()
         }
 
         fn traffic(&self) -> &Traffic {

@@ -3,6 +3,8 @@
 //! Rendered from plain counters when somebody asks, so that counting costs the hot path one
 //! atomic addition and no registry.
 
+mod peers;
+mod process;
 mod traffic;
 
 use std::fmt::{Display, Write as _};
@@ -21,8 +23,9 @@ pub(crate) fn answer(member: &impl Member) -> Reply {
     server(&mut page, &member.facts(), &member.numbers());
     health(&mut page, member.verdicts());
     storage(&mut page, &member.numbers());
+    peers::show(&mut page, member.facts().member_id, &member.peers());
     traffic::show(&mut page, member.traffic());
-    process(&mut page);
+    process::show(&mut page);
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     reply::with_type(content_type, page.0)
 }
@@ -179,45 +182,6 @@ fn compaction(page: &mut Page, n: &Numbers) {
         "How long compactions took until nothing was left to remove.",
         &n.compaction,
     );
-}
-
-/// What the kernel says about the process; a number that it does not tell is left out.
-fn process(page: &mut Page) {
-    let page_bytes = rustix::param::page_size() as u64;
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = statm.split_ascii_whitespace().map_while(|field| field.parse::<u64>().ok());
-    if let (Some(virtual_pages), Some(resident_pages)) = (pages.next(), pages.next()) {
-        page.gauge(
-            "process_virtual_memory_bytes",
-            "Virtual memory size in bytes.",
-            virtual_pages * page_bytes,
-        );
-        page.gauge(
-            "process_resident_memory_bytes",
-            "Resident memory size in bytes.",
-            resident_pages * page_bytes,
-        );
-    }
-    if let Some(seconds) = cpu_seconds() {
-        let help = "Total user and system CPU time spent in seconds.";
-        page.counter("process_cpu_seconds_total", help, seconds);
-    }
-    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-        page.gauge("process_open_fds", "Number of open file descriptors.", open.count());
-    }
-    if let Some(limit) = super::listen::descriptor_limit() {
-        page.gauge("process_max_fds", "Maximum number of open file descriptors.", limit);
-    }
-}
-
-/// User and system time from `/proc/self/stat`, in which the name of the program may contain
-/// spaces and is therefore skipped by its bracket.
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// The text as it grows.

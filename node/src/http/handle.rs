@@ -4,7 +4,7 @@ use bytes::Bytes;
 use revd_mvcc::Range;
 
 use super::Verdicts;
-use super::member::{Histogram, Member, MemberFacts, MemberRecord, Numbers};
+use super::member::{Histogram, Member, MemberFacts, MemberRecord, Numbers, PeerNumbers};
 use crate::driver::{self, Handle};
 use crate::rpc::errors;
 use crate::rpc::traffic::Traffic;
@@ -73,6 +73,18 @@ impl Member for Handle {
 
     fn verdicts(&self) -> &Verdicts {
         &self.meters().verdicts
+    }
+
+    fn peers(&self) -> Vec<PeerNumbers> {
+        let own = self.status().member_id;
+        let ids = Handle::members(self);
+        let others = ids.iter().map(|member| member.id).filter(|id| *id != own);
+        let numbers = |id| PeerNumbers {
+            id,
+            is_active: self.presence().of(id).is_some(),
+            counts: self.peer_traffic().counts(id),
+        };
+        others.map(numbers).collect()
     }
 
     fn traffic(&self) -> &Traffic {

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::Verdicts;
+use crate::peer::LinkCounts;
 use crate::rpc::traffic::Traffic;
 
 /// A member as HTTP sees it.
@@ -18,6 +19,9 @@ pub trait Member: Clone + Send + Sync + 'static {
 
     /// What came of health checks so far.
     fn verdicts(&self) -> &Verdicts;
+
+    /// The other members, and what is counted of the connections with them.
+    fn peers(&self) -> Vec<PeerNumbers>;
 
     /// What goes over the services.
     fn traffic(&self) -> &Traffic;
@@ -59,6 +63,17 @@ pub struct MemberRecord {
     pub client_urls: Vec<String>,
     /// Whether it does not vote.
     pub is_learner: bool,
+}
+
+/// Another member, as this one sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerNumbers {
+    /// Its id.
+    pub id: u64,
+    /// Whether it is connected.
+    pub is_active: bool,
+    /// What is counted of it.
+    pub counts: LinkCounts,
 }
 
 /// A histogram as it is counted: observations for each bucket, the last one open, and their sum.

@@ -69,14 +69,15 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         Self { stream, buffer: BytesMut::new() }
     }
 
-    /// The next message; `None` at the end of the stream.
+    /// The next message, and how many bytes it took; `None` at the end of the stream.
     ///
     /// # Errors
     /// [`FrameError`]; nothing that follows can be trusted.
-    pub(super) async fn next(&mut self) -> Result<Option<Message>, FrameError> {
+    pub(super) async fn next(&mut self) -> Result<Option<(Message, usize)>, FrameError> {
         loop {
             if let Some(frame) = self.whole()? {
-                return Ok(Some(wire::decode(frame)?));
+                let bytes = HEADER + frame.len();
+                return Ok(Some((wire::decode(frame)?, bytes)));
             }
             if self.buffer.capacity() - self.buffer.len() < READ_LEAST {
                 self.buffer.reserve(READ);
@@ -130,7 +131,7 @@ mod tests {
         let mut messages = Vec::new();
         loop {
             match frames.next().await {
-                Ok(Some(message)) => messages.push(message),
+                Ok(Some((message, _))) => messages.push(message),
                 Ok(None) => return (messages, Ok(())),
                 Err(error) => return (messages, Err(error)),
             }

@@ -14,6 +14,7 @@ use tonic::body::Body;
 
 use super::frame::{FrameError, Frames};
 use super::greeting::{Acquaintance, Greeting, Kind, write_upgrade};
+use super::traffic::{Link, Traffic};
 use super::{Event, Listener, Reception};
 use crate::http::serve::Stopping;
 
@@ -61,6 +62,7 @@ pub struct Arrivals {
     listener: Listener,
     presence: Presence,
     reception: Reception,
+    traffic: Traffic,
 }
 
 /// One stream, counted as open until this is dropped.
@@ -70,10 +72,16 @@ struct Arrival {
 }
 
 impl Arrivals {
-    /// What they bring goes to `listener`, who is there to `presence`, snapshots to `reception`.
+    /// What they bring goes to `listener`, who is there to `presence`, snapshots to `reception`,
+    /// what is counted to `traffic`.
     #[must_use]
-    pub fn new(listener: Listener, presence: Presence, reception: Reception) -> Self {
-        Self { listener, presence, reception }
+    pub fn new(
+        listener: Listener,
+        presence: Presence,
+        reception: Reception,
+        traffic: Traffic,
+    ) -> Self {
+        Self { listener, presence, reception, traffic }
     }
 
     fn enter(&self, from: u64) -> Arrival {
@@ -85,6 +93,7 @@ impl Arrivals {
 impl Drop for Arrival {
     fn drop(&mut self) {
         if self.arrivals.presence.leaves(self.from) {
+            self.arrivals.traffic.of(self.from).disconnected();
             (self.arrivals.listener)(Event::Gone(NodeId(self.from)));
         }
     }
@@ -117,7 +126,11 @@ pub fn accept(
     let upgrade = hyper::upgrade::on(&mut request);
     if greeting.kind == Kind::Snapshot {
         let (reception, listener) = (arrivals.reception.clone(), Arc::clone(&arrivals.listener));
-        tokio::spawn(reception.receive(greeting, listener, upgrade, stopping));
+        let (arrival, listener) = arrivals.traffic.of(greeting.from).receives_snapshot(listener);
+        tokio::spawn(async move {
+            reception.receive(greeting, listener, upgrade, stopping).await;
+            drop(arrival);
+        });
     } else {
         tokio::spawn(receive(arrivals.clone(), greeting, upgrade, stopping));
     }
@@ -134,9 +147,10 @@ async fn receive(
 ) {
     let Ok(connection) = upgrade.await else { return };
     let _arrival = arrivals.enter(greeting.from);
+    let link = arrivals.traffic.of(greeting.from);
     let mut frames = Frames::new(TokioIo::new(connection));
     let outcome = tokio::select! {
-        outcome = read(&arrivals, &greeting, &mut frames) => outcome,
+        outcome = read(&arrivals, &greeting, &mut frames, &link) => outcome,
         () = stopping.requested() => Ok(()),
     };
     if let Err(error) = outcome {
@@ -153,8 +167,10 @@ async fn read<R: tokio::io::AsyncRead + Unpin>(
     arrivals: &Arrivals,
     greeting: &Greeting,
     frames: &mut Frames<R>,
+    link: &Link,
 ) -> Result<(), FrameError> {
-    while let Some(message) = frames.next().await? {
+    while let Some((message, bytes)) = frames.next().await? {
+        link.received(bytes);
         // A message of somebody else is no reason to break off: it is only not heard.
         let is_its_own = message.from.0 == greeting.from && message.to.0 == greeting.to;
         if is_its_own && !(arrivals.listener)(Event::Message(message)) {

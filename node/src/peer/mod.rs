@@ -31,6 +31,7 @@ mod incoming;
 mod outgoing;
 mod receiving;
 mod sending;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use greeting::{Acquaintance, GENERATION};
 use greeting::{Greeting, Kind};
 pub use incoming::{Arrivals, PATH, Presence, accept};
 pub use receiving::Reception;
+pub use traffic::{LinkCounts, Traffic};
 
 use outgoing::{Stream, Target};
 use sending::Sending;
@@ -99,6 +101,7 @@ pub struct Peers {
     /// Members that are not known from this one's own data yet: it is behind.
     met: BTreeMap<u64, Vec<String>>,
     to: BTreeMap<u64, Peer>,
+    traffic: Traffic,
 }
 
 struct Peer {
@@ -112,17 +115,17 @@ struct Peer {
 
 impl Peers {
     /// Talks to those that are `met` for now, in a cluster of that generation. `urls` are its own.
-    /// Streams run on `runtime`.
+    /// Streams run on `runtime`, tell what happens to the listener, and are counted.
     #[must_use]
     pub fn new(
         identity: Identity,
         urls: Vec<String>,
         (met, generation): (Vec<Member>, u64),
         runtime: Runtime,
-        listener: Listener,
+        (listener, traffic): (Listener, Traffic),
     ) -> Self {
         let met = met.into_iter().map(|member| (member.id, member.peer_urls)).collect();
-        Self { identity, runtime, listener, urls, generation, met, to: BTreeMap::new() }
+        Self { identity, runtime, listener, urls, generation, met, to: BTreeMap::new(), traffic }
     }
 
     /// Talks to these members from now on, itself left out, and to those that it has met and that
@@ -168,7 +171,8 @@ impl Peers {
     fn dial(&self, id: u64, urls: Vec<String>) -> Peer {
         let start = |kind, waiting| {
             let target = self.target(id, &urls, kind);
-            Stream::start(&self.runtime, target, waiting, Arc::clone(&self.listener))
+            let listener = Arc::clone(&self.listener);
+            Stream::start(&self.runtime, target, waiting, listener, self.traffic.of(id))
         };
         let (append, rest) = (start(Kind::Append, 1_024), start(Kind::Rest, 4_096));
         Peer { urls, is_leaving: false, append, rest, snapshot: None }
@@ -190,7 +194,7 @@ impl Peers {
             return;
         };
         let target = self.target(to.0, urls, Kind::Snapshot);
-        let listener = Arc::clone(&self.listener);
+        let listener = self.traffic.of(to.0).sends_snapshot(Arc::clone(&self.listener));
         let sending = sending::start(&self.runtime, target, outgoing, listener);
         if let Some(peer) = self.to.get_mut(&to.0) {
             peer.snapshot = Some(sending);
@@ -213,6 +217,7 @@ impl Peers {
                 _ => &mut peer.rest,
             };
             if !stream.send(message) {
+                self.traffic.of(to.0).not_sent();
                 (self.listener)(Event::Unreachable(to));
             }
         }

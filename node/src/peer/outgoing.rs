@@ -24,6 +24,7 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::greeting::Greeting;
+use super::traffic::Link;
 use super::{Event, Listener, dial, frame, incoming};
 
 /// The pause before a broken stream is dialled again: the first, and the longest, between which it
@@ -69,12 +70,12 @@ enum Item {
 }
 
 /// What the two ends of the queue share.
-#[derive(Default)]
 struct Shared {
     /// Messages in the queue and in the task's hands. Only the near end adds to it.
     waiting: AtomicUsize,
     /// As long as there is a connection.
     socket: Mutex<Option<Arc<TcpStream>>>,
+    link: Arc<Link>,
 }
 
 /// Why a stream could not be made.
@@ -102,9 +103,11 @@ impl Stream {
         target: Target,
         waiting: usize,
         listener: Listener,
+        link: Arc<Link>,
     ) -> Self {
         let (queue, items) = mpsc::channel(waiting);
-        let shared = Arc::new(Shared::default());
+        let (waiting, socket) = (AtomicUsize::new(0), Mutex::new(None));
+        let shared = Arc::new(Shared { waiting, socket, link });
         let far = Queue { items, shared: Arc::clone(&shared) };
         runtime.spawn(keep(target, far, listener));
         Self { queue, shared, bytes: Vec::new() }
@@ -117,6 +120,7 @@ impl Stream {
             Some(socket) => {
                 self.bytes.clear();
                 frame::put(&message, &mut self.bytes);
+                self.shared.link.sent(self.bytes.len());
                 // An error is met again by the task, which then dials anew.
                 let written = socket.try_write(&self.bytes).unwrap_or(0);
                 if written == self.bytes.len() {
@@ -187,6 +191,7 @@ async fn keep(target: Target, mut queue: Queue, listener: Listener) {
             let text = "peer became inactive (message send to peer failed)";
             tracing::warn!("remote-peer-id" = to, stream = ?stream, error, "{text}");
         }
+        queue.shared.link.not_sent();
         if !listener(Event::Unreachable(NodeId(target.greeting.to))) {
             return;
         }
@@ -254,7 +259,11 @@ impl Queue {
             }
             for item in batch.drain(..) {
                 match item {
-                    Item::Message(message) => frame::put(&message, &mut bytes),
+                    Item::Message(message) => {
+                        let before = bytes.len();
+                        frame::put(&message, &mut bytes);
+                        self.shared.link.sent(bytes.len() - before);
+                    }
                     Item::Rest(of, rest) if Arc::ptr_eq(&of, socket) => bytes.extend(rest),
                     Item::Rest(..) => {}
                 }
@@ -347,7 +356,10 @@ mod tests {
         };
         let urls = vec![format!("http://{}", listener.local_addr().unwrap())];
         let target = Target { greeting, urls };
-        (Stream::start(&Runtime::current(), target, 1_024, Arc::new(|_| true)), listener)
+        (
+            Stream::start(&Runtime::current(), target, 1_024, Arc::new(|_| true), Arc::default()),
+            listener,
+        )
     }
 
     /// Waits until messages are written to a socket.
@@ -374,7 +386,7 @@ mod tests {
         sent.iter().for_each(|message| assert!(stream.send(message.clone())));
         let mut frames = Frames::new(far);
         for message in &sent {
-            assert_eq!(frames.next().await.unwrap().as_ref(), Some(message));
+            assert_eq!(&frames.next().await.unwrap().unwrap().0, message);
         }
         // With nothing left, small ones go directly again.
         let start = Instant::now();
@@ -400,6 +412,6 @@ mod tests {
         stream.shared.waiting.fetch_add(1, Release);
         assert!(stream.queue.try_send(Item::Rest(first, vec![1, 2, 3])).is_ok());
         assert!(stream.send(append(1, 10)));
-        assert_eq!(Frames::new(far).next().await.unwrap(), Some(append(1, 10)));
+        assert_eq!(Frames::new(far).next().await.unwrap().unwrap().0, append(1, 10));
     }
 }
