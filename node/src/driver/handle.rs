@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, NotTaken};
 use super::jobs::Written;
+use super::leader::Leader;
 use super::meters::Meters;
 use super::report;
 use crate::config::Config;
@@ -28,9 +29,6 @@ pub const WAITING_BOUND: usize = 65_536;
 
 /// A connection counts for the health of the cluster after this long (etcd's figure).
 const SETTLED: Duration = Duration::from_secs(5);
-
-/// The pause before a leader is asked again that could not be, or was none (etcd's figure).
-pub const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a call did not get its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -349,15 +347,14 @@ impl Handle {
     /// # Errors
     /// [`CallError`], when no leader could be asked in time.
     pub async fn keep_alive(&self, id: i64) -> Result<Option<i64>, CallError> {
-        let until = Instant::now() + self.request_timeout();
+        let mut search = self.search();
         loop {
-            let outcome = match self.leader() {
-                None => Err(CallError::NotPrimary),
-                Some(Leader::Here) => self.renew_here(id).await,
-                Some(Leader::At(urls)) => self.in_time(self.shared.calls.renew(&urls, id)).await,
+            let answer = match search.next(self).await? {
+                Leader::Here => self.renew_here(id).await,
+                Leader::At(urls) => self.in_time(self.shared.calls.renew(&urls, id)).await,
             };
-            if let Some(outcome) = unless_again(outcome, until).await {
-                return outcome;
+            if !matches!(answer, Err(CallError::NotPrimary)) {
+                return answer;
             }
         }
     }
@@ -368,17 +365,14 @@ impl Handle {
     /// # Errors
     /// [`CallError`], when no leader could be asked in time.
     pub async fn time_to_live(&self, id: i64) -> Result<Option<(i64, i64)>, CallError> {
-        let until = Instant::now() + self.request_timeout();
+        let mut search = self.search();
         loop {
-            let outcome = match self.leader() {
-                None => Err(CallError::NotPrimary),
-                Some(Leader::Here) => self.remaining_here(id).await,
-                Some(Leader::At(urls)) => {
-                    self.in_time(self.shared.calls.remaining(&urls, id)).await
-                }
+            let answer = match search.next(self).await? {
+                Leader::Here => self.remaining_here(id).await,
+                Leader::At(urls) => self.in_time(self.shared.calls.remaining(&urls, id)).await,
             };
-            if let Some(outcome) = unless_again(outcome, until).await {
-                return outcome;
+            if !matches!(answer, Err(CallError::NotPrimary)) {
+                return answer;
             }
         }
     }
@@ -411,17 +405,6 @@ impl Handle {
         }
         self.barrier().await.map_err(|_| CallError::NotPrimary)?;
         self.call(&request).await
-    }
-
-    /// Where the leader is, if one is known.
-    pub fn leader(&self) -> Option<Leader> {
-        let status = self.status();
-        if status.leader == status.member_id {
-            return Some(Leader::Here);
-        }
-        let members = self.members();
-        let leader = members.iter().find(|member| member.id == status.leader)?;
-        Some(Leader::At(leader.peer_urls.clone()))
     }
 
     async fn in_time<T>(
@@ -616,30 +599,6 @@ impl Handle {
             NotTaken::Full => CallError::TooManyRequests,
             NotTaken::Closed => CallError::Stopped,
         })
-    }
-}
-
-/// Who is to be asked.
-#[derive(Clone, Debug)]
-pub enum Leader {
-    /// This member.
-    Here,
-    /// Another one, at these URLs.
-    At(Vec<String>),
-}
-
-/// What was answered; `None`, after a pause, if nobody led for sure and there is time to ask again.
-async fn unless_again<T>(
-    outcome: Result<T, CallError>,
-    until: Instant,
-) -> Option<Result<T, CallError>> {
-    match outcome {
-        Err(CallError::NotPrimary) if Instant::now() < until => {
-            tokio::time::sleep(ASK_AGAIN).await;
-            None
-        }
-        Err(CallError::NotPrimary) => Some(Err(CallError::Timeout)),
-        outcome => Some(outcome),
     }
 }
 

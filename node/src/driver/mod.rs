@@ -14,6 +14,7 @@ mod core;
 mod handle;
 mod inbox;
 mod jobs;
+mod leader;
 mod meters;
 mod report;
 mod room;
@@ -34,7 +35,8 @@ use revd_replica::{
 use tokio::sync::oneshot;
 
 pub use self::core::Ended;
-pub use handle::{ASK_AGAIN, CallError, Handle, Leader, Sizes, Status, WAITING_BOUND};
+pub use handle::{CallError, Handle, Sizes, Status, WAITING_BOUND};
+pub use leader::{Leader, Search};
 pub use meters::{BOUNDS, Counter, Histogram, Meters};
 
 use self::core::{Clock, Core, TICK, Waiting};

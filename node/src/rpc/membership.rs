@@ -2,13 +2,11 @@
 //! enough members have started, and whether enough of them are connected
 //! (`--strict-reconfig-check`). Whether a change fits is judged where it is applied.
 
-use std::time::Instant;
-
 use revd_replica::{Command, Membership};
 use tonic::Status;
 
 use super::errors::{self, Refusal};
-use crate::driver::{ASK_AGAIN, CallError, Handle, Leader};
+use crate::driver::{CallError, Handle, Leader};
 use crate::http::change::write;
 use crate::http::member::{Member as Record, MemberRecord};
 use crate::http::peer::read_list;
@@ -68,27 +66,26 @@ pub(super) async fn change(
     handle: &Handle,
     change: &Membership,
 ) -> Result<Vec<MemberRecord>, Status> {
-    let until = Instant::now() + handle.request_timeout();
+    if handle.leader().is_none() {
+        check(handle, change)?;
+    }
+    let mut search = handle.search();
     loop {
-        match handle.leader() {
-            Some(Leader::Here) => match change_here(handle, change).await {
+        let leader = search.next(handle).await.map_err(|_| match change {
+            Membership::Promote(_) => Refusal::NoLeader,
+            _ => Refusal::DeadlineExceeded,
+        })?;
+        match leader {
+            Leader::Here => match change_here(handle, change).await {
                 Err(refused) if refused.message() == Refusal::NotLeader.text() => {}
                 outcome => return outcome.map(|()| Record::members(handle)),
             },
-            Some(Leader::At(urls)) => match change_there(handle, &urls, change).await {
+            Leader::At(urls) => match change_there(handle, &urls, change).await {
                 Err(CallError::NotPrimary) => {}
                 Err(error) => return Err(errors::call_failed(error)),
                 Ok(outcome) => return outcome,
             },
-            None => check(handle, change)?,
         }
-        if Instant::now() >= until {
-            return Err(match change {
-                Membership::Promote(_) => Refusal::NoLeader.into(),
-                _ => Refusal::DeadlineExceeded.into(),
-            });
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
