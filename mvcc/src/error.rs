@@ -184,10 +184,10 @@ impl From<revd_btree::Error> for ReadError {
 #[non_exhaustive]
 pub enum OpenError {
     /// The tree could not be opened.
-    #[error("the history tree cannot be opened")]
+    #[error("the history tree cannot be opened: {0}")]
     Tree(#[from] revd_btree::OpenError),
     /// The records could not be read while the index was rebuilt.
-    #[error("the index cannot be rebuilt")]
+    #[error("the index cannot be rebuilt: {0}")]
     Rebuild(#[from] Fatal),
 }
 
