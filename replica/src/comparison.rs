@@ -9,6 +9,7 @@
 //! If all members have answered and no majority agrees, somebody is wrong and nobody can tell who.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 /// So many of the newest hashes are kept, one for each entry.
 const NEWEST: usize = 64;
@@ -90,6 +91,17 @@ pub struct Difference {
     pub agreed: u64,
     /// The members that agree on it.
     pub by: Vec<u64>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, own, agreed, by } = self;
+        write!(f, "its state hash after entry {index} is {own:016x}, that of members ")?;
+        for (n, member) in by.iter().enumerate() {
+            write!(f, "{}{member:x}", if n > 0 { ", " } else { "" })?;
+        }
+        write!(f, " is {agreed:016x}")
+    }
 }
 
 /// Compares a member's own hashes with those of the others that have answered, in a cluster of so

@@ -21,10 +21,13 @@ use revd_raft::{
 use crate::command::{Command, RequestId};
 use crate::entry::{self, Author, Decoded, EntryError};
 use crate::error::Fatal;
-use crate::job::{FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob};
+use crate::job::{
+    EndRefillJob, FetchJob, Job, LogDone, LogUpkeepJob, PersistJob, Prepared, ReleaseJob,
+};
 use crate::log_store::LogStore;
 use crate::machine::Reconfigured;
 use crate::planted::{Bug, planted};
+use crate::refill::Refill;
 use crate::snapshot::Outgoing;
 
 /// How the log is kept.
@@ -84,8 +87,13 @@ impl Committed {
     /// [`EntryError`] when this version cannot carry it out.
     pub fn decode(&mut self) -> Result<Decoded, EntryError> {
         match self.decoded.take() {
-            Some(kept) => {
-                if !planted(Bug::KeepAcrossTerms) {
+            Some(mut kept) => {
+                if let Command::Put(put) = &mut kept.command
+                    && planted(Bug::ForgetLeaseOfOwn)
+                {
+                    put.lease = 0;
+                }
+                if !planted(Bug::KeepAcrossTerms) && !planted(Bug::ForgetLeaseOfOwn) {
                     debug_assert_eq!(
                         entry::decode(&self.data).map(|d| d.command).as_ref(),
                         Ok(&kept.command),
@@ -147,11 +155,18 @@ pub struct Consensus {
     checkpointed: Index,
     /// Members to which a snapshot is on its way, or that have got one and are installing it.
     fed: BTreeMap<NodeId, Fed>,
+    /// Until the member is whole again.
+    refill: Option<Refill>,
     jobs: Vec<Job>,
 }
 
 impl Consensus {
-    pub(crate) fn new(raft: Raft, log: Arc<LogStore>, retention: Retention) -> Self {
+    pub(crate) fn new(
+        raft: Raft,
+        log: Arc<LogStore>,
+        retention: Retention,
+        refill: Option<Refill>,
+    ) -> Self {
         let released = Index(log.wal().bounds().0);
         // The first take() asks for upkeep, so that room is prepared from the start.
         let since_upkeep = Some(retention.upkeep_bytes);
@@ -165,6 +180,7 @@ impl Consensus {
             released,
             checkpointed: Index(0),
             fed: BTreeMap::new(),
+            refill,
             jobs: Vec::new(),
         }
     }
@@ -233,7 +249,7 @@ impl Consensus {
         let input = match done {
             LogDone::Persisted(number) => Input::Persisted(number),
             LogDone::Fetched(fetched) => Input::Fetched(fetched),
-            LogDone::Released => return Ok(()),
+            LogDone::Released | LogDone::Refilled => return Ok(()),
             LogDone::Upkeep(prepared) => {
                 let is_due = prepared == Prepared::More;
                 self.since_upkeep = Some(if is_due { self.retention.upkeep_bytes } else { 0 });
@@ -361,6 +377,10 @@ impl Consensus {
     pub fn take(&mut self) -> Output {
         let output = self.raft.take();
         let mut jobs = std::mem::take(&mut self.jobs);
+        let is_whole = |_: &mut Refill| !self.raft.status().recovering;
+        if let Some(refill) = self.refill.take_if(is_whole) {
+            jobs.push(Job::EndRefill(EndRefillJob { refill }));
+        }
         let log = &self.log;
         jobs.extend(
             output

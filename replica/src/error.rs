@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::comparison::Difference;
 use crate::entry::EntryError;
 use crate::note::NoteError;
+use crate::refill::Lost;
 
 /// Why a member's files could not be opened. Nothing was changed by the attempt, apart from what
 /// an interrupted write had left.
@@ -43,6 +45,9 @@ pub enum OpenError {
     /// The member does not belong to the cluster that it is to go on with.
     #[error("member {0:x} was removed from its cluster, and cannot go on with it")]
     Removed(u64),
+    /// A member that is being refilled is no survivor to go on with.
+    #[error("this member has lost what it had, and is not refilled yet: go on with another one")]
+    Refilled,
     /// The founding members name one twice.
     #[error("the founding members do not make a configuration: {0}")]
     Founders(revd_raft::ChangeError),
@@ -70,6 +75,15 @@ pub enum OpenError {
         /// The format that is known.
         known: u32,
     },
+    /// The log is damaged, and nobody can bring back what it held.
+    #[error(
+        "{source}; nothing was changed. Others cannot refill this member, because there is no \
+         majority of voters without it: restore the data directory from a backup"
+    )]
+    Alone {
+        /// What is wrong with the log.
+        source: Box<OpenError>,
+    },
     /// The log and the tree do not belong together.
     #[error(
         "the log ends at entry {last} but the tree holds the effects of entry {applied}: entries \
@@ -91,6 +105,23 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// What the member has lost by rot, if it can begin anew without it: see [`crate::refill`].
+    #[must_use]
+    pub fn lost(&self) -> Option<Lost> {
+        match self {
+            Self::KeySpace(error) if error.is_damage() => Some(Lost::Tree),
+            Self::KeySpaceUse(fatal) if fatal.is_damage() => Some(Lost::Tree),
+            Self::Log(revd_wal::OpenError::Corrupt(_))
+            | Self::LogUse(revd_wal::Error::Corrupt(_))
+            | Self::NoEntry { .. }
+            | Self::LogTooShort { .. }
+            | Self::LogTooLate { .. } => Some(Lost::Log),
+            _ => None,
+        }
+    }
+}
+
 /// Why a member must stop, unless [`Fatal::is_full`]. What it acknowledged is durable; what it has
 /// not yet is unknown.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +136,12 @@ pub enum Fatal {
     /// The vote file cannot go on.
     #[error("the vote file failed: {0}")]
     Vote(#[from] revd_disk::Error),
+    /// A majority has come to another state by the same entries.
+    #[error("this member is not what the others are: {0}")]
+    Differs(Difference),
+    /// That the member is whole again could not be noted.
+    #[error("the end of the refill could not be noted: {0}")]
+    Refill(#[source] revd_disk::Error),
     /// A snapshot could not be put in its place.
     #[error("the snapshot could not be installed: {0}")]
     Install(#[from] revd_mvcc::ImportError),
@@ -123,6 +160,23 @@ pub enum Fatal {
 }
 
 impl Fatal {
+    /// What the member has lost by rot or a mistake, if it can begin anew without it: see
+    /// [`crate::refill`].
+    #[must_use]
+    pub fn lost(&self) -> Option<Lost> {
+        match self {
+            Self::KeySpace(fatal) | Self::Export(revd_mvcc::ExportError::Fatal(fatal))
+                if fatal.is_damage() =>
+            {
+                Some(Lost::Tree)
+            }
+            Self::Reopen(error) if error.is_damage() => Some(Lost::Tree),
+            Self::Differs(_) => Some(Lost::Tree),
+            Self::Log(revd_wal::Error::Corrupt(_)) => Some(Lost::Log),
+            _ => None,
+        }
+    }
+
     /// Whether all that is wrong is that the disk is full, and nothing was changed: what failed may
     /// be tried again, and the member need not stop.
     #[must_use]

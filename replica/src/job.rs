@@ -11,6 +11,7 @@ use revd_raft::{Fetch, Fetched, Index, Persist, PersistNumber};
 
 use crate::error::Fatal;
 use crate::log_store::LogStore;
+use crate::refill::Refill;
 use crate::snapshot::{InstallJob, Installation};
 
 /// Work for a thread that may block.
@@ -32,6 +33,8 @@ pub enum Job {
     Scrub(mvcc::ScrubJob),
     /// Put a snapshot in the place of tree and log.
     Install(Box<InstallJob>),
+    /// Note that the member is whole again.
+    EndRefill(EndRefillJob),
 }
 
 /// What came of a job.
@@ -56,6 +59,8 @@ pub enum LogDone {
     Released,
     /// How far room is prepared.
     Upkeep(Prepared),
+    /// The next start finds a whole member.
+    Refilled,
 }
 
 /// What came of [`Job::LogUpkeep`].
@@ -112,6 +117,12 @@ pub struct LogUpkeepJob {
     pub(crate) log: Arc<LogStore>,
 }
 
+/// See [`Job::EndRefill`].
+#[derive(Debug)]
+pub struct EndRefillJob {
+    pub(crate) refill: Refill,
+}
+
 /// See [`Job::Checkpoint`].
 #[derive(Debug)]
 pub struct CheckpointJob {
@@ -149,6 +160,10 @@ impl Job {
             Self::Sweep(job) => Ok(JobDone::Tree(TreeDone::Swept(job.run()?))),
             Self::Scrub(job) => Ok(JobDone::Tree(TreeDone::Scrubbed(job.run()?))),
             Self::Install(job) => Ok(JobDone::Installed(Box::new(job.run()?))),
+            Self::EndRefill(job) => {
+                job.refill.end().map_err(Fatal::Refill)?;
+                Ok(JobDone::Log(LogDone::Refilled))
+            }
         }
     }
 }

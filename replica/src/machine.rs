@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use revd_btree::Key;
 use revd_mvcc::{Growth, Hub, ScrubAt, ScrubJob, Store, View};
-use revd_raft::{Change, Configuration, EntryKind, Index, Position, SnapshotRequest};
+use revd_raft::{Change, Configuration, EntryKind, Index, NodeId, Position, SnapshotRequest};
 
 use crate::apply::{self, Demand};
 use crate::command::{Alarm, AlarmType, Applied, Command, Rejected, RequestId};
@@ -32,6 +32,7 @@ use crate::log_store::LogStore;
 use crate::members::{ALARMS, Members};
 use crate::note::{Note, Origin};
 use crate::planted::{Bug, planted};
+use crate::refill::{self, Lost};
 use crate::snapshot::{InstallJob, Installation, Installed, Outgoing, Received, TreeFile};
 use crate::state_hash::{Effects, StateHash};
 
@@ -443,6 +444,21 @@ impl Machine {
     /// Where snapshots for this member are received.
     pub fn file(&self) -> &TreeFile {
         &self.file
+    }
+
+    /// Has the member, which stops now, begin anew without what it has lost when it is started
+    /// again. False if the others cannot do without it: then nothing is done.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn begin_refill(&self, own: NodeId, lost: Lost) -> Result<bool, revd_disk::Error> {
+        let TreeFile { disk, path, .. } = &self.file;
+        let dir = path.parent().expect("the tree lies in the data directory");
+        let is_spare = refill::is_spare(&self.configuration, own);
+        if is_spare {
+            refill::begin(&**disk, dir, lost)?;
+        }
+        Ok(is_spare)
     }
 
     /// Has a snapshot take the place of the store, and of what is in `log`, as consensus has asked

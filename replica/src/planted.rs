@@ -42,6 +42,10 @@ pub enum Bug {
     ReadByOwnCommit,
     /// The alarms are unknown to a member that starts.
     ForgetAlarms,
+    /// A put of a member's own door loses its lease there: the member does what no other does.
+    ForgetLeaseOfOwn,
+    /// A member whose log was damaged votes and acknowledges as if nothing were missing.
+    ForgetRefill,
 }
 
 #[cfg(feature = "planted-bugs")]

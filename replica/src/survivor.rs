@@ -33,6 +33,7 @@ use crate::machine::Machine;
 use crate::members::Member;
 use crate::note::Note;
 use crate::recover::{self, Settings, TREE_FILE};
+use crate::refill;
 use crate::snapshot::TreeFile;
 use crate::vote::{self, Identity, VoteFile};
 
@@ -64,6 +65,9 @@ pub fn survive(
 ) -> Result<Option<Survival>, OpenError> {
     if !disk.exists(&dir.join(vote::FILE_NAME))? {
         return Ok(None);
+    }
+    if refill::is_under_way(&*disk, dir)? {
+        return Err(OpenError::Refilled);
     }
     let vote = VoteFile::open(&*disk, dir)?;
     let (identity, hard_state) = (vote.identity(), vote.state());

@@ -247,7 +247,9 @@ fn stage_of(job: &Job) -> Stage {
         Job::LogUpkeep(_) => Stage::LogUpkeep,
         Job::Checkpoint(_) => Stage::Checkpoint,
         Job::Sweep(_) | Job::Scrub(_) => Stage::Sweep,
-        Job::Install(_) => unreachable!("nobody sends a snapshot to a lone member"),
+        Job::Install(_) | Job::EndRefill(_) => {
+            unreachable!("nobody sends a snapshot to a lone member")
+        }
     }
 }
 

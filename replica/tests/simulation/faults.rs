@@ -26,6 +26,7 @@ impl World {
             weights.cuts,
             weights.pauses,
             weights.broken_connections,
+            weights.rot,
         ];
         let mut drawn = self.chance.below(weights.iter().sum());
         let which = weights.iter().position(|&weight| {
@@ -56,7 +57,8 @@ impl World {
             }
             Some(5) => self.cut(place),
             Some(6) => self.pause(place),
-            _ => self.break_connection(anybody),
+            Some(7) => self.break_connection(anybody),
+            _ => self.rot(place),
         }
         Ok(())
     }

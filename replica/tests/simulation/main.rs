@@ -8,8 +8,8 @@
 //!
 //! `world` is where to begin: its queue of events drives members (`member`, `driver`, `room`) over
 //! a network, as `plan` says. `client` and `watcher` are those who use the cluster, `operate` who
-//! runs it, `snapshot` moves whole states; `faults` break, `heal` mends; `oracle` says what must
-//! hold, `compare` looks into the members.
+//! runs it, `snapshot` moves whole states; `faults` break, `rot` makes disks forget, `heal` mends;
+//! `oracle` says what must hold, `compare` looks into the members.
 
 // The parts that tests share may unwrap like the tests themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -26,6 +26,7 @@ mod oracle;
 mod plan;
 mod planted;
 mod room;
+mod rot;
 mod snapshot;
 mod totals;
 mod watcher;
@@ -122,8 +123,12 @@ fn check_minima(totals: &Totals) {
         (totals.cuts, 700, "partitions"),
         (totals.pauses, 450, "pauses"),
         (totals.broken, 200, "broken connections"),
+        (totals.lost_logs, 60, "logs found damaged"),
+        (totals.lost_trees, 60, "trees found damaged"),
+        (totals.refilled, 120, "members refilled"),
         (totals.compared, 20_000, "comparisons with the model"),
         (totals.hashed, 4_000, "hashes compared"),
+        (totals.state_hashes, 1_000_000, "state hashes compared"),
     ];
     revd_sim::check_minima(&minima);
 }

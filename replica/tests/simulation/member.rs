@@ -35,6 +35,12 @@ pub(crate) struct Member {
     pub(crate) is_faulty: bool,
     /// Its power fails at some operation to come.
     pub(crate) will_crash: bool,
+    /// Its disk is not what it was, and it has not read all of it again.
+    pub(crate) is_rotten: bool,
+    /// It has lost some of what it had, and is not whole yet.
+    pub(crate) is_refilled: bool,
+    /// What was committed when it lost something: until it holds that, it decides nothing.
+    pub(crate) needs: Option<u64>,
     /// Removed and shut down for good.
     pub(crate) retired: bool,
     clock: Clock,
@@ -71,6 +77,9 @@ impl Member {
             slow_until: 0,
             is_faulty: false,
             will_crash: false,
+            is_rotten: false,
+            is_refilled: false,
+            needs: None,
             retired: false,
             clock: Clock { zero: 0, rate: 1_000 },
         }

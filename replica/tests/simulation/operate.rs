@@ -104,6 +104,9 @@ impl World {
                 self.totals.retired += 1;
                 self.members[place].forget();
                 self.members[place].retired = true;
+                self.members[place].is_rotten = false;
+                self.members[place].is_refilled = false;
+                self.members[place].needs = None;
             }
         }
     }

@@ -77,6 +77,7 @@ pub(crate) struct Weights {
     pub(crate) cuts: u64,
     pub(crate) pauses: u64,
     pub(crate) broken_connections: u64,
+    pub(crate) rot: u64,
 }
 
 impl Plan {
@@ -149,6 +150,7 @@ impl Weights {
             cuts: chance.pick(&[0, 10, 20]),
             pauses: chance.pick(&[0, 10]),
             broken_connections: chance.pick(&[0, 5]),
+            rot: chance.pick(&[0, 5]),
         }
     }
 }

@@ -50,7 +50,7 @@ mod table {
 
     /// A bug, the seeds within which it must be found, and why the oracle must see it. To add one:
     /// a line in the `Bug` of its crate, its `planted(…)`, and a line here.
-    const PLANTED: [(Bug, u64, &str); 20] = [
+    const PLANTED: [(Bug, u64, &str); 23] = [
         (Replica(CheckpointBehind), 20, "an entry applied twice, behind a restart"),
         (Replica(CheckpointAheadOfLog), 600, "a tree that its log does not reach"),
         (Replica(ForgetVote), 20, "a term that was spoken for, and is forgotten"),
@@ -64,10 +64,17 @@ mod table {
         (Replica(CountRemoved), 20, "a configuration with a member that was removed"),
         (Replica(InstallWithoutMembers), 60, "a member that does not know the others"),
         (Replica(ForgetAlarms), 60, "a member without an alarm that stands"),
+        (Replica(ForgetLeaseOfOwn), 20, "a state hash that is one member's alone"),
+        (Replica(ForgetRefill), 20, "a vote or acknowledgement of who has lost what it had"),
         (KeySpace(SkipRevisionAtCatchUp), 60, "a watch that misses a revision"),
         (KeySpace(DropWhenQueueIsFull), 20, "a watch that misses a revision"),
         (KeySpace(ProgressWhileBehind), 20, "a mark of progress before the events"),
         (KeySpace(ReadBelowFloor), 20, "a read of what is compacted"),
+        (
+            Consensus(ReadWithoutRound),
+            60,
+            "a stale read of a leader that stood still or was cut off",
+        ),
         (Consensus(AcknowledgeUnpersisted), 200, "a write that was acknowledged and is lost"),
         (Replica(ReadBeforeApplied), 10, "a read older than a write before it"),
         (Replica(ReadByOwnCommit), 10, "a read older than a write before it"),

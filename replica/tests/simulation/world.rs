@@ -259,7 +259,9 @@ impl World {
         for (call, answer) in out.answers {
             self.answered(place, call, answer)?;
         }
+        self.look_after_refill(place);
         for message in out.messages {
+            self.check_word(&message)?;
             self.send(message);
         }
         self.snapshots_wanted(place, &out.snapshots);
@@ -303,9 +305,14 @@ impl World {
     /// A member must stop.
     fn stopped(&mut self, place: usize, fatal: &Fatal) -> Checked {
         let member = &self.members[place];
-        ensure!(member.is_faulty, "member {} stops for no reason: {fatal}", place + 1);
+        let lost = fatal.lost().filter(|_| member.is_rotten);
+        let has_reason = member.is_faulty || lost.is_some();
+        ensure!(has_reason, "member {} stops for no reason: {fatal}", place + 1);
         note!(self, "{}: stops: {fatal}", place + 1);
-        self.totals.stopped += 1;
+        match lost {
+            Some(lost) => self.lost(place, lost),
+            None => self.totals.stopped += 1,
+        }
         self.kill(place);
         Ok(())
     }
@@ -321,10 +328,16 @@ impl World {
             Err(error) => return self.not_opened(place, &error),
         };
         self.totals.starts += 1;
-        let member = &mut self.members[place];
-        let now = member.clock(self.time);
         note!(self, "{}: starts: {:?}", place + 1, opened.report);
         let member = &mut self.members[place];
+        let now = member.clock(self.time);
+        if opened.report.damage.is_some() {
+            ensure!(member.is_rotten, "member {} has lost what it had", place + 1);
+            member.is_rotten = false;
+            member.needs = Some(self.oracle.committed());
+            self.totals.lost_logs += 1;
+        }
+        member.is_refilled |= opened.report.is_refilled;
         let mut driver = crate::driver::Driver::new(opened, self.plan.pace.clone(), now);
         crate::planted::plant(&mut driver, self.bug);
         if driver.consensus.is_lone() {
@@ -333,6 +346,9 @@ impl World {
         member.driver = Some(driver);
         let tick = self.time + 1 + self.chance.below(member.tick());
         self.queue.push(tick, Event::Tick(member.life));
+        if !self.read_again(place)? {
+            return Ok(());
+        }
         self.compare_member(place)?;
         self.after(place, Ok(()))
     }
@@ -340,6 +356,11 @@ impl World {
     fn not_opened(&mut self, place: usize, error: &revd_replica::OpenError) -> Checked {
         let member = &mut self.members[place];
         let crashed = member.will_crash && member.has_no_power();
+        if let Some(lost) = error.lost().filter(|_| member.is_rotten) {
+            self.lost(place, lost);
+            self.kill(place);
+            return Ok(());
+        }
         ensure!(crashed || member.is_faulty, "member {} cannot be opened: {error}", place + 1);
         note!(self, "{}: does not start: {error}", place + 1);
         if crashed {
