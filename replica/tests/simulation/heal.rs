@@ -3,6 +3,7 @@
 use revd_sim::{Checked, Time, ensure};
 
 use crate::event::{Event, MS, SECOND};
+use crate::watcher::Watcher;
 use crate::world::{World, note};
 
 /// How long a healed cluster has to serve again at every member, and then to come to rest: calls
@@ -66,11 +67,12 @@ impl World {
         ensure!(
             false,
             "no progress: it is not so that {what}; calls {:?}, leases {:?}, alarms {:?}, \
-             committed {}, members {standing:#?}",
+             committed {}, watchers {:?}, members {standing:#?}",
             self.clients.calls,
             self.oracle.model.leases.keys(),
             self.oracle.model.alarms,
-            self.oracle.committed()
+            self.oracle.committed(),
+            self.watchers.iter().map(Watcher::standing).collect::<Vec<_>>()
         );
         Ok(())
     }

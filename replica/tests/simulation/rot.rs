@@ -11,7 +11,6 @@ use revd_sim::{Checked, ensure};
 use revd_wal::Part;
 
 use crate::member::{DIR, Member, id, place};
-
 use crate::world::{World, note};
 
 impl World {

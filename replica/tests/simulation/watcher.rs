@@ -20,6 +20,9 @@ use crate::plan::Plan;
 use crate::totals::Totals;
 use crate::world::{World, by};
 
+/// How often a stream is looked at in a row once everything is healed.
+const HEALED_TAKES: usize = 50;
+
 /// A client with one stream of watches.
 pub(crate) struct Watcher {
     targets: Vec<Target>,
@@ -65,6 +68,12 @@ impl Watcher {
     /// Whether all watches have been told of everything up to a revision.
     pub(crate) fn has_seen(&self, revision: i64) -> bool {
         self.targets.iter().all(|target| target.next.is_some_and(|next| next > revision))
+    }
+
+    /// Where it listens, and how far its watches have come.
+    pub(crate) fn standing(&self) -> (Option<usize>, Vec<Option<i64>>) {
+        let member = self.stream.as_ref().map(|(life, _)| life.member + 1);
+        (member, self.targets.iter().map(|target| target.next).collect())
     }
 
     /// Opens a stream at a member, and asks for all watches again from where they are.
@@ -244,10 +253,13 @@ impl World {
             1 => stream.notify_progress(),
             _ => {}
         }
-        for _ in 0..watcher.takes {
+        // A watch reads a chunk of history each time that it is looked at; in the end it is looked at
+        // as often as one that is woken.
+        for _ in 0..if self.healing { HEALED_TAKES } else { watcher.takes } {
             let Some((_, stream)) = &watcher.stream else { break };
             let polled = stream.poll_next(Waker::noop());
             let response = match polled {
+                Poll::Pending if self.healing => continue,
                 Poll::Pending => break,
                 Poll::Ready(Ok(response)) => response,
                 Poll::Ready(Err(_)) => {
