@@ -12,10 +12,12 @@
 //! - [`driver`]: the threads that run consensus and the machine, and the handle to them;
 //! - [`rpc`]: the gRPC services, one file each;
 //! - [`peer`]: the streams between members;
+//! - [`comparing`]: whether the members hold the same;
 //! - [`http`]: the listeners of clients and of other members, health, version and metrics;
 //! - [`readiness`]: telling the init system that the member is up.
 
 pub mod bootstrap;
+pub mod comparing;
 pub mod config;
 pub mod driver;
 pub mod http;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use revd::config::{self, Config, Parsed, Stop};
+use revd::driver::Ended;
 use revd::log;
 use revd::server::{Server, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -70,6 +71,9 @@ fn run(parsed: Parsed) -> ExitCode {
     }
 }
 
+/// How often a member begins anew that has lost something, before somebody has to look at it.
+const STARTS: usize = 4;
+
 /// How the server came to its end.
 enum End {
     /// It was told to stop.
@@ -86,37 +90,57 @@ async fn serve(config: Config) -> End {
         fail("cannot listen to signals", "the system refused");
         return End::Failure;
     };
+    for _ in 0..STARTS {
+        if let Some(end) = serve_once(&config, &mut terminate, &mut interrupt).await {
+            return end;
+        }
+    }
+    fail("the member cannot go on", "it has lost what it had too often");
+    End::Failure
+}
+
+/// Serves until the end; `None` if the member has lost something and has to begin anew.
+async fn serve_once(
+    config: &Config,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+) -> Option<End> {
     let data_dir = config.data_dir.display().to_string();
     let started = tokio::select! {
-        started = Server::start(config) => started,
-        number = any(&mut terminate, &mut interrupt) => return End::Signal(number),
+        started = Server::start(config.clone()) => started,
+        number = any(terminate, interrupt) => return Some(End::Signal(number)),
     };
     let mut server = match started {
         Ok(server) => server,
+        Err(StartError::Lost) => return None,
         Err(StartError::Removed) => {
             removed(&data_dir);
-            return End::Removed;
+            return Some(End::Removed);
         }
         Err(error) => {
             // Etcd's words for whatever happens in a start.
             fail("discovery failed", &error);
-            return End::Failure;
+            return Some(End::Failure);
         }
     };
     tokio::select! {
-        number = any(&mut terminate, &mut interrupt) => {
+        number = any(terminate, interrupt) => {
             server.stop().await;
-            End::Signal(number)
+            Some(End::Signal(number))
         }
         ended = server.ended() => match ended {
+            Ok(Ended::Lost) => {
+                server.stop().await;
+                None
+            }
             Ok(_) => {
                 removed(&data_dir);
                 server.stop().await;
-                End::Removed
+                Some(End::Removed)
             }
             Err(reason) => {
                 fail("the member cannot go on", &reason);
-                End::Failure
+                Some(End::Failure)
             }
         }
     }

@@ -11,8 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revd_disk::{Disk, Real};
+use revd_replica::vote::VoteFile;
+use revd_replica::{Lost, OpenError, refill};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tonic::body::Body;
 
 use crate::bootstrap::{self, DataDir, DirectoryError, DiscoveryError, JoinError};
@@ -21,10 +24,10 @@ use crate::driver::{self, Birth, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
 use crate::http::serve::{Place, Protocols, Stopper, Stopping, serve};
 use crate::http::workers::Workers;
-use crate::http::{change, door, endpoints, lease, peer};
+use crate::http::{change, door, endpoints, hashes, lease, peer};
 use crate::log::{list, took};
 use crate::peer::{Acquaintance, Arrivals};
-use crate::{ETCD_VERSION, readiness, rpc};
+use crate::{ETCD_VERSION, comparing, readiness, rpc};
 
 /// Time for the last bytes of finished calls and for streams that end with the member, after
 /// which their connections are cut.
@@ -78,6 +81,21 @@ pub enum StartError {
     /// The member does not belong to its cluster any more.
     #[error("the member has been permanently removed from the cluster")]
     Removed,
+    /// The member has lost some of what it had, and has to be started again.
+    #[error("the member begins anew without what it has lost")]
+    Lost,
+    /// The tree is damaged, and others cannot replace it.
+    #[error(
+        "{damage}; nothing was changed. Others cannot refill this member: {why}. Name members that \
+         run in --initial-cluster, or restore the data directory from a backup, or remove the \
+         member from its cluster and add it again with an empty one"
+    )]
+    Damaged {
+        /// What is damaged.
+        damage: OpenError,
+        /// Why nobody can help.
+        why: JoinError,
+    },
     /// The member could not be made known to its cluster.
     #[error("cannot publish the member: {0}")]
     Publish(String),
@@ -99,6 +117,8 @@ pub struct Server {
     /// Of other members, who are needed until the last call has been answered.
     peer_stopper: Stopper,
     workers: Arc<Workers>,
+    /// Compares the member with the others; ends when this is dropped.
+    _comparing: JoinSet<()>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
     /// Held as long as the threads may touch the files.
@@ -129,6 +149,8 @@ impl Server {
         let client_addresses = serve_clients(clients, &handle, &stopper, limit, &workers);
         serve_metrics(metrics, &handle, &stopper);
         readiness::notify();
+        let mut comparing = JoinSet::new();
+        comparing.spawn(comparing::compare(handle.clone()));
         Ok(Server {
             config,
             handle,
@@ -136,6 +158,7 @@ impl Server {
             stopper,
             peer_stopper,
             workers,
+            _comparing: comparing,
             client_addresses,
             peer_addresses,
             directory,
@@ -243,9 +266,44 @@ fn bind(config: &Config) -> Result<Listeners, ListenError> {
     Ok(Listeners { peers, clients, metrics: listen::bind(&config.listen_metrics_urls)? })
 }
 
-/// Opens the member's files and starts its threads, aside of the runtime: replaying a log can
-/// take seconds, in which signals must be heard.
+/// Opens the member's files and starts its threads. A tree that is damaged is set aside, if the
+/// others say that they can replace it.
 async fn open(
+    config: &Config,
+    disk: Arc<dyn Disk>,
+    directory: &DataDir,
+    birth: Birth,
+) -> Result<(Handle, Driver), StartError> {
+    match open_files(config, Arc::clone(&disk), directory, birth.clone()).await {
+        Err(StartError::Driver(DriverError::Open(damage)))
+            if damage.lost() == Some(Lost::Tree) && !config.force_new_cluster =>
+        {
+            begin_refill(config, &*disk, directory, damage).await?;
+            open_files(config, disk, directory, birth).await
+        }
+        opened => opened,
+    }
+}
+
+/// Has a member begin anew without its tree.
+async fn begin_refill(
+    config: &Config,
+    disk: &dyn Disk,
+    directory: &DataDir,
+    damage: OpenError,
+) -> Result<(), StartError> {
+    tracing::error!(error = %damage, "the tree is damaged; asking other members to replace it");
+    let path = directory.path();
+    let identity = VoteFile::open(disk, path).map_err(DriverError::from)?.identity();
+    if let Err(why) = bootstrap::check_spare(config, identity).await {
+        return Err(StartError::Damaged { damage, why });
+    }
+    refill::begin(disk, path, Lost::Tree).map_err(|e| DriverError::Open(e.into()))?;
+    Ok(())
+}
+
+/// Does so aside of the runtime: replaying a log can take seconds, in which signals must be heard.
+async fn open_files(
     config: &Config,
     disk: Arc<dyn Disk>,
     directory: &DataDir,
@@ -288,6 +346,7 @@ async fn publish(handle: &Handle, driver: &mut Driver) -> Result<(), StartError>
             CallError::Stopped => {
                 let reason = match driver.ended().await {
                     Ok(Ended::Removed) => return Err(StartError::Removed),
+                    Ok(Ended::Lost) => return Err(StartError::Lost),
                     Ok(Ended::Stopped) => String::new(),
                     Err(reason) => reason,
                 };
@@ -337,6 +396,8 @@ fn serve_peers(listeners: Vec<TcpListener>, handle: &Handle, stopper: &Stopper) 
                 if request.uri().path() == crate::peer::PATH {
                     accept_stream(&handle, &arrivals, streams, request)
                 } else if let Some(reply) = lease::answer(&handle, &request).await {
+                    reply.map(Body::new)
+                } else if let Some(reply) = hashes::answer(&handle, &request).await {
                     reply.map(Body::new)
                 } else if change::is_meant(&request) {
                     change::answer(&handle, request).await.map(Body::new)

@@ -6,6 +6,9 @@
 //! <data dir>/tree    what is stored
 //! <data dir>/wal/    the log
 //! ```
+//!
+//! A member that has lost something has a marker and a folder of what it has set aside beside them
+//! (`revd_replica::refill`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +25,19 @@ const VOTE: &str = "vote";
 const PROBE: &str = ".touch";
 
 /// Names that belong to a member. A leftover of an interrupted bootstrap may be any of them.
-const OURS: &[&str] = &[LOCK, VOTE, "vote.new", "tree", "tree.new", "wal"];
+const OURS: &[&str] = &[
+    LOCK,
+    VOTE,
+    "vote.new",
+    "tree",
+    "tree.new",
+    "tree.fresh",
+    "tree.fresh.new",
+    "wal",
+    "refill",
+    "refill.new",
+    "damaged",
+];
 
 /// Names that say nothing about whose directory it is: a file system of its own has the first.
 const NEUTRAL: &[&str] = &["lost+found", PROBE];

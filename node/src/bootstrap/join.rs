@@ -18,6 +18,10 @@ const ASK: Duration = Duration::from_secs(10);
 /// figure).
 const ASK_FOUNDER: Duration = Duration::from_secs(1);
 
+/// How often, and how long apart, members are asked that may just be starting.
+const TRIES: u32 = 30;
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why a member has no place in the cluster that it should belong to.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -59,6 +63,12 @@ pub enum JoinError {
         /// The member.
         id: u64,
     },
+    /// The members that were asked are of another cluster, or this one was removed from theirs.
+    #[error("the members in --initial-cluster do not know this one")]
+    Stranger,
+    /// The others need this member's vote.
+    #[error("there is no majority of voters without it")]
+    Needed,
     /// The same for a founder.
     #[error(
         "member {id:x} has already been bootstrapped, and this data directory is empty: remove \
@@ -120,6 +130,34 @@ pub async fn check_unknown(birth: &Birth) -> Result<(), JoinError> {
         }
     }
     Ok(())
+}
+
+/// Asks the other members of `--initial-cluster` whether this one belongs to them, and leaves a
+/// majority of voters when it is not counted. They may just be starting, and have some time.
+///
+/// # Errors
+/// [`JoinError`]: it does not, or nobody answers.
+pub async fn check_spare(config: &Config, identity: Identity) -> Result<(), JoinError> {
+    let listed = InitialCluster::parse(&config.initial_cluster)?;
+    let is_alone = listed.iter().all(|(name, _)| name == config.name);
+    let mut tries = if is_alone { 1 } else { TRIES };
+    let roll = loop {
+        tries -= 1;
+        match ask_others(&listed, &config.name).await {
+            Err(JoinError::Unreachable(_)) if tries > 0 => tokio::time::sleep(TRY_AGAIN).await,
+            answer => break answer?,
+        }
+    };
+    let is_own = |member: &&MemberRecord| member.id == identity.member;
+    let voters = roll.members.iter().filter(|member| !member.is_learner);
+    let (all, others) = (voters.clone().count(), voters.filter(|voter| !is_own(voter)).count());
+    if roll.cluster != identity.cluster || !roll.members.iter().any(|member| is_own(&member)) {
+        Err(JoinError::Stranger)
+    } else if 2 * others <= all {
+        Err(JoinError::Needed)
+    } else {
+        Ok(())
+    }
 }
 
 /// The cluster and its members, as the first of the others says that answers.

@@ -13,7 +13,7 @@ mod join;
 pub use directory::{DataDir, DirectoryError};
 pub use discovery::{DiscoveryError, discover};
 pub use identity::{added_member_id, cluster_id, member_id};
-pub use join::{JoinError, check_unknown, join};
+pub use join::{JoinError, check_spare, check_unknown, join};
 
 use revd_replica::{Identity, Member};
 

@@ -62,6 +62,8 @@ pub enum Ended {
     Stopped,
     /// The member does not belong to its cluster any more.
     Removed,
+    /// The member has lost some of what it had, and begins anew at its next start.
+    Lost,
 }
 
 /// The monotonic clock as the values below see it.
@@ -194,6 +196,8 @@ impl Core {
                 answer(slot, Ok(self.leases.lessor().remaining(id, self.clock.at(now))));
             }
             Request::LeaseIds(slot) => answer(slot, Ok(self.leases.lessor().ids())),
+            Request::Hashes(slot) => answer(slot, Ok(self.machine.trail().hashes())),
+            Request::Failed(fatal) => return Err(fatal),
             Request::PhysicallyCompacted(slot) => self.waiting.compactions.push(slot),
             Request::Persisted(written) => self.persisted(written)?,
             Request::Done(done) => self.done(done?, now)?,

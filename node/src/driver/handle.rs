@@ -11,7 +11,7 @@ use revd_mvcc::{Hub, View};
 use revd_raft::NodeId;
 use revd_replica::{
     Alarm, Applied, Author, Command, Decoded, Fatal, Identity, JobDone, Machine, Member, Rejected,
-    RequestId, entry,
+    RequestId, comparison::HashAt, entry,
 };
 use tokio::sync::oneshot;
 
@@ -128,6 +128,10 @@ pub(super) enum Request {
     KeepAlive { id: i64, slot: Slot<Option<i64>> },
     /// Ask how long a lease has left.
     TimeToLive { id: i64, slot: Slot<Option<(i64, i64)>> },
+    /// Tell the hashes by which members are compared.
+    Hashes(Slot<Vec<HashAt>>),
+    /// Somebody has found that the member must stop.
+    Failed(Fatal),
     /// List the leases, soonest to run out first.
     LeaseIds(Slot<Vec<i64>>),
     /// Wait until nothing of a finished compaction is left to remove.
@@ -415,6 +419,25 @@ impl Handle {
             Ok(answer) => answer.map_err(CallError::from),
             Err(_) => Err(CallError::Timeout),
         }
+    }
+
+    /// How other members are asked.
+    pub fn calls(&self) -> &Calls {
+        &self.shared.calls
+    }
+
+    /// The state hashes by which this member can be compared with others.
+    ///
+    /// # Errors
+    /// [`CallError`], when the member is stopping.
+    pub async fn hashes(&self) -> Result<Vec<HashAt>, CallError> {
+        self.call(Request::Hashes).await
+    }
+
+    /// Has the member stop: this was found, and it must not go on.
+    pub fn failed(&self, fatal: Fatal) {
+        // A member that ends anyway need not be told.
+        let _ = self.shared.inbox.push_always(Request::Failed(fatal));
     }
 
     /// All leases: soonest to run out first on the leader, by id elsewhere.

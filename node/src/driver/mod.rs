@@ -29,8 +29,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use revd_disk::Disk;
 use revd_raft::{Input, NodeId, RoleChange};
 use revd_replica::{
-    AutoCompaction, Identity, Leases, Member, Now, OpenError, Reads, Report, Retention, Settings,
-    lessor, recover, survivor,
+    AutoCompaction, Fatal, Identity, Leases, Member, Now, OpenError, Reads, Report, Retention,
+    Settings, lessor, recover, survivor,
 };
 use tokio::sync::oneshot;
 
@@ -175,16 +175,35 @@ fn peers(identity: Identity, met: (Vec<Member>, u64), handle: Handle) -> Peers {
 /// Runs the core to its end, and says how it ended.
 fn run(mut core: Core) -> Result<Ended, String> {
     let shared = Arc::clone(&core.shared);
-    let ended = core.run().map_err(|fatal| fatal.to_string());
+    let ended = core.run().or_else(|fatal| core.lost(&fatal));
     let failure = match &ended {
         Ok(Ended::Stopped) => None,
         Ok(Ended::Removed) => Some("it was removed from its cluster"),
+        Ok(Ended::Lost) => Some("it begins anew without what it has lost"),
         Err(failure) => Some(failure.as_str()),
     };
     shared.facts.write().failure = failure.map(Arc::from);
     // What still waits is dropped, and each caller learns from its slot that the member stops.
     drop(shared.inbox.close());
     ended
+}
+
+impl Core {
+    /// The member cannot go on. It begins anew, if others can give it back what it has lost.
+    ///
+    /// # Errors
+    /// The reason, as text.
+    fn lost(&self, fatal: &Fatal) -> Result<Ended, String> {
+        let Some(lost) = fatal.lost() else { return Err(fatal.to_string()) };
+        match self.machine.begin_refill(self.consensus.status().id, lost) {
+            Ok(true) => {
+                report::lost(lost, fatal);
+                Ok(Ended::Lost)
+            }
+            Ok(false) => Err(format!("{fatal}; {}", report::CANNOT_REFILL)),
+            Err(error) => Err(format!("{fatal}; nor can that be noted: {error}")),
+        }
+    }
 }
 
 impl Driver {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use revd_mvcc::Revision;
 use revd_raft::{Index, Position, Refused, Role, RoleChange};
 use revd_replica::survivor::Survival;
-use revd_replica::{AlarmAction, Fatal, Identity, Member, Members, Report};
+use revd_replica::{AlarmAction, Fatal, Identity, Lost, Member, Members, Report, refill};
 
 use crate::config::Config;
 use crate::log::{list, took};
@@ -31,6 +31,19 @@ pub(super) fn opened(config: &Config, tree: &Path, report: &Report, elapsed: Dur
             "cut off the end of the log, which an interrupted write had left"
         );
     }
+    if let Some(damage) = &report.damage {
+        tracing::error!(
+            error = damage,
+            aside = refill::DAMAGED,
+            "the log is damaged, and was set aside"
+        );
+    }
+    if report.is_refilled {
+        tracing::warn!(
+            "the member is refilled by the others; until it has everything again, it neither votes \
+             nor acknowledges, and serves no clients"
+        );
+    }
     quota(config);
     let Identity { cluster, member } = report.identity;
     let message = if report.is_new { "starting local member" } else { "restarting local member" };
@@ -39,6 +52,21 @@ pub(super) fn opened(config: &Config, tree: &Path, report: &Report, elapsed: Dur
         "cluster-id" = %format_args!("{cluster:x}"),
         "commit-index" = report.applied.index.0,
         "{message}"
+    );
+}
+
+/// What to do about a member that is needed, and has lost what it had.
+pub(super) const CANNOT_REFILL: &str = "others cannot refill this member, because there is no \
+     majority of voters without it: restore the data directory from a backup";
+
+/// The member has lost something, and begins anew without it.
+pub(super) fn lost(lost: Lost, fatal: &Fatal) {
+    let what = format!("{lost:?}").to_lowercase();
+    tracing::error!(
+        error = %fatal,
+        lost = what,
+        aside = refill::DAMAGED,
+        "this member has lost what it had; it starts again, and is refilled by the others"
     );
 }
 

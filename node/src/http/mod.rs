@@ -7,7 +7,7 @@
 //! - [`door`]: which of the two protocols a request of a client belongs to;
 //! - [`endpoints`], [`health`], [`probe`], [`exposition`]: what HTTP/1.1 gets to see;
 //! - [`verdicts`]: what came of health checks;
-//! - [`peer`], [`lease`], [`change`]: what other members get to see, and to ask the leader.
+//! - [`peer`], [`lease`], [`change`], [`hashes`]: what other members get to see and to ask.
 //!
 //! The endpoints ask a [`Member`] and not the driver's handle, so that each state of a member,
 //! also one that is hard to bring about, is a test of a few lines.
@@ -18,6 +18,7 @@ pub mod door;
 pub mod endpoints;
 pub mod exposition;
 mod handle;
+pub mod hashes;
 pub mod health;
 pub mod lease;
 pub mod listen;

@@ -5,6 +5,7 @@
 //! | `POST /revd/lease/renew?id=7` | `{"ttl":10}`: the seconds that it counts down from again |
 //! | `POST /revd/lease/remaining?id=7` | `{"ttl":4,"granted":10}` |
 //! | `POST /members/add` and a member as JSON, `/members/remove/7`, `/members/promote/7` | the members; else a status and why not |
+//! | `POST /revd/hashes` | `{"algorithm":1,"hashes":[[index,hash],…]}`, of any member |
 //! | `GET /members` | the members, and the id of their cluster in a header |
 //!
 //! 404 says that there is no such lease, 409 that the member asked does not lead, or cannot be sure
@@ -20,6 +21,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use revd_replica::comparison::HashAt;
+use revd_replica::state_hash::ALGORITHM;
 use serde_json::Value;
 
 use super::dial;
@@ -34,6 +37,8 @@ const ANSWER: usize = 1 << 20;
 pub const RENEW: &str = "/revd/lease/renew";
 /// The path of [`Calls::remaining`].
 pub const REMAINING: &str = "/revd/lease/remaining";
+/// The path of [`Calls::hashes`].
+pub const HASHES: &str = "/revd/hashes";
 /// Paths of [`Calls::change`]; behind the last two comes the id of a member.
 pub const ADD: &str = "/members/add";
 /// See [`ADD`].
@@ -87,6 +92,28 @@ impl Calls {
         let answer = self.ask(urls, &format!("{REMAINING}?id={id}")).await?;
         let number = |answer: &Value, name: &str| answer.get(name)?.as_i64();
         Ok(answer.and_then(|a| Some((number(&a, "ttl")?, number(&a, "granted")?))))
+    }
+
+    /// The state hashes of any member, by rising index; none if it knows another algorithm.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn hashes(&self, urls: &[String]) -> Result<Vec<HashAt>, CallError> {
+        let answer = self.ask(urls, HASHES).await?.unwrap_or_default();
+        if answer.get("algorithm").and_then(Value::as_u64) != Some(u64::from(ALGORITHM)) {
+            return Ok(Vec::new());
+        }
+        let number = |pair: &Value, at: usize| pair.get(at)?.as_u64();
+        let hash = |pair: &Value| Some(HashAt { index: number(pair, 0)?, hash: number(pair, 1)? });
+        let mut hashes: Vec<HashAt> = answer
+            .get("hashes")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(hash)
+            .collect();
+        hashes.sort_unstable();
+        Ok(hashes)
     }
 
     /// Has the leader change the members: the status of its answer, and the text.
