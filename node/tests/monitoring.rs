@@ -99,7 +99,8 @@ async fn rule_9_39_9_40_both_ports_answer_probes() {
 async fn what_is_slow_is_told_with_numbers() {
     let (dir, ports) = (scratch(), Ports::new());
     // Whatever takes any time takes too long.
-    let mut server = start(&ports, dir.path(), "warning-apply-duration: 0");
+    let settings = "warning-apply-duration: 0\nwarning-unary-request-duration: 1";
+    let mut server = start(&ports, dir.path(), settings);
     let mut kv = KvClient::new(server.connect().await);
     kv.put(PutRequest { key: "k".into(), ..PutRequest::default() }).await.unwrap();
     kv.range(RangeRequest { key: "k".into(), ..RangeRequest::default() }).await.unwrap();
@@ -109,7 +110,22 @@ async fn what_is_slow_is_told_with_numbers() {
     for part in ["log entries up to", "\"prefix\":\"read-only range \"", "range_response_count:1"] {
         assert!(slow.iter().any(|line| line.contains(part)), "{part} is missing in\n{log}");
     }
+    let stats: Vec<&str> = log.lines().filter(|line| line.contains("request stats")).collect();
+    for part in [
+        "\"response type\":\"/etcdserverpb.KV/Put\",\"response count\":0",
+        "\"response type\":\"/etcdserverpb.KV/Range\",\"response count\":1",
+        "\"request content\":\"key:\\\"k\\\" value_size:0\"",
+    ] {
+        assert!(stats.iter().any(|line| line.contains(part)), "{part} is missing in\n{log}");
+    }
     let (_, page) = get(ports.metrics, "/metrics");
+    let put = "grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"";
+    for line in [
+        format!("grpc_server_started_total{{{put}}} 1"),
+        format!("grpc_server_handled_total{{grpc_code=\"OK\",{put}}} 1"),
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
+    }
     let counter = page.lines().find_map(|line| line.strip_prefix("etcd_server_slow_apply_total "));
     assert!(counter.unwrap().parse::<u64>().unwrap() >= 2, "{counter:?}");
 }

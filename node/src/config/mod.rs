@@ -107,6 +107,8 @@ pub struct Config {
     pub quota_backend_bytes: i64,
     /// Applying entries, or answering a range, is warned about when it takes longer.
     pub warning_apply: Duration,
+    /// A request of the key space is warned about when it takes longer.
+    pub warning_request: Duration,
     /// What the member compacts by itself.
     pub auto_compaction: AutoCompaction,
     /// Applied entries that stay in the log for members that are away.
@@ -146,6 +148,7 @@ impl Default for Config {
             election_timeout: 1000,
             quota_backend_bytes: 0,
             warning_apply: Duration::from_millis(100),
+            warning_request: Duration::from_millis(300),
             auto_compaction: AutoCompaction::default(),
             catch_up_entries: 5000,
             lease_checkpoint: false,

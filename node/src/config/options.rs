@@ -276,6 +276,13 @@ pub(crate) const KNOWN: &[Known] = &[
         "100ms",
         "Applying entries, or a range, that takes longer is warned about.",
     ),
+    known(
+        LOGGING,
+        "warning-unary-request-duration",
+        Kind::Duration,
+        "300ms",
+        "A request of the key space that takes longer is warned about; 0 means 300ms.",
+    ),
     known(LOGGING, "log-format", Kind::Text, "json", "'json' or 'console'."),
     known(
         METRICS,
@@ -345,7 +352,6 @@ pub(crate) const NOT_BUILT: &[&str] = &[
     "auth-token-ttl",
     "log-outputs",
     "log-rotation-config-json",
-    "warning-unary-request-duration",
     "distributed-tracing-address",
     "distributed-tracing-service-name",
     "distributed-tracing-instance-id",

@@ -62,6 +62,11 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     if let Some(nanoseconds) = given.text("warning-apply-duration").and_then(duration) {
         config.warning_apply = Duration::from_nanos(nanoseconds);
     }
+    let request = given.text("warning-unary-request-duration").and_then(duration);
+    // As in etcd, 0 is the default.
+    if let Some(nanoseconds) = request.filter(|nanoseconds| *nanoseconds > 0) {
+        config.warning_request = Duration::from_nanos(nanoseconds);
+    }
     config.extensive_metrics = match given.text("metrics") {
         None | Some("basic") => false,
         Some("extensive") => true,

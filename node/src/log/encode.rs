@@ -153,7 +153,7 @@ pub(crate) fn line(
 
 /// `2026-11-20T20:53:16.221443Z`: always UTC, because the time zone of a process with threads
 /// cannot be read safely.
-fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (seconds, days) = (since.as_secs() % 86_400, since.as_secs() / 86_400);
     let (year, month, day) = civil(days);

@@ -31,6 +31,7 @@ mod value;
 
 use std::str::FromStr;
 
+pub(crate) use encode::timestamp;
 pub use subscriber::Log;
 pub use value::{list, took};
 

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::checks::Door;
+use super::slow::Asked;
 use super::{answers, errors, range_stream, slow};
 
 /// Records up to which a range is read on the task of its call. A longer one may take
@@ -113,6 +114,8 @@ impl Kv for KvService {
             true => self.door.admit_to_learner(request)?,
             false => self.door.admit(request)?,
         };
+        let asked = Asked::range(&request);
+        let stats = slow::Request::start(&self.door.handle, "/etcdserverpb.KV/Range", asked);
         let range = convert::range(request);
         range.check().map_err(errors::invalid)?;
         let watch = slow::Watch::start(&self.door.handle, &range);
@@ -121,6 +124,7 @@ impl Kv for KvService {
         }
         let done = self.read(range).await?;
         watch.ended(&done);
+        stats.answered(done.count);
         self.door.handle.meters().ranges.add(1);
         let term = self.door.handle.status().term;
         Ok(Response::new(answers::ranged(self.door.header.at(done.revision.0, term), done)))
@@ -145,9 +149,13 @@ impl Kv for KvService {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
-        let command = Command::Put(convert::put(self.door.admit(request)?));
+        let request = self.door.admit(request)?;
+        let asked = Asked::put(&request);
+        let stats = slow::Request::start(&self.door.handle, "/etcdserverpb.KV/Put", asked);
+        let command = Command::Put(convert::put(request));
         self.check(&command).await?;
         let applied = self.propose(command).await?;
+        stats.answered(0);
         let Answer::Put(done) = applied.answer else { return Err(errors::misanswered()) };
         let header = self.door.header.at(applied.revision, applied.term);
         Ok(Response::new(answers::put(header, done)))
@@ -157,10 +165,14 @@ impl Kv for KvService {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let command = Command::DeleteRange(convert::delete_range(self.door.admit(request)?));
+        let request = self.door.admit(request)?;
+        let asked = Asked::delete(&request);
+        let stats = slow::Request::start(&self.door.handle, "/etcdserverpb.KV/DeleteRange", asked);
+        let command = Command::DeleteRange(convert::delete_range(request));
         self.check(&command).await?;
         let applied = self.propose(command).await?;
         let Answer::Deleted(done) = applied.answer else { return Err(errors::misanswered()) };
+        stats.answered(done.deleted);
         let header = self.door.header.at(applied.revision, applied.term);
         Ok(Response::new(answers::deleted(header, done)))
     }
@@ -169,7 +181,10 @@ impl Kv for KvService {
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
-        let command = Command::Txn(convert::txn(self.door.admit(request)?));
+        let request = self.door.admit(request)?;
+        let asked = Asked::txn(&request);
+        let stats = slow::Request::start(&self.door.handle, "/etcdserverpb.KV/Txn", asked);
+        let command = Command::Txn(convert::txn(request));
         self.check(&command).await?;
         let command = match command {
             Command::Txn(txn) if txn.is_read_only() => {
@@ -179,6 +194,7 @@ impl Kv for KvService {
         };
         let applied = self.propose(command).await?;
         let Answer::Txn(done) = applied.answer else { return Err(errors::misanswered()) };
+        stats.answered(0);
         let header = self.door.header.at(applied.revision, applied.term);
         Ok(Response::new(answers::txn(header, done)))
     }
