@@ -14,6 +14,8 @@ use super::places::Place;
 /// Records of a batch, at least (unless no more follow) and at most.
 const BATCH_MIN: usize = 128 * 1024;
 const BATCH_MAX: usize = 1024 * 1024;
+/// Records of a batch that are copied in a row.
+const ROW: usize = 256;
 /// Bytes of keys in a batch of several records, at most.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
@@ -46,7 +48,7 @@ impl Loading {
     pub(crate) fn add(&mut self, key: &[u8], written: Written) {
         self.batch.push(key, written);
         let keys = self.keys.weight().live as usize;
-        let is_full = self.batch.written.len() >= (keys / 4).clamp(BATCH_MIN, BATCH_MAX);
+        let is_full = self.batch.records.len() >= (keys / 4).clamp(BATCH_MIN, BATCH_MAX);
         if is_full || self.batch.names.len() >= BATCH_BYTES_MAX {
             self.take_over();
         }
@@ -59,9 +61,18 @@ impl Loading {
     }
 
     fn take_over(&mut self) {
-        for slot in self.batch.sorted() {
-            let at = slot.at as usize;
-            add(&mut self.keys, self.batch.key(at), self.batch.written[at], self.floor);
+        // In their order the records lie anywhere in the batch. What is copied in a row waits for
+        // many of them at once; each on its way into the map would wait alone.
+        let mut row = Batch::default();
+        for slots in self.batch.sorted().chunks(ROW) {
+            row.clear();
+            for slot in slots {
+                let at = slot.at as usize;
+                row.push(self.batch.key(at), self.batch.records[at].written);
+            }
+            for (at, record) in row.records.iter().enumerate() {
+                add(&mut self.keys, row.key(at), record.written, self.floor);
+            }
         }
         self.batch.clear();
     }
@@ -92,35 +103,42 @@ fn add(keys: &mut Map<Entries>, key: &[u8], written: Written, floor: i64) {
 #[derive(Debug, Default)]
 struct Batch {
     names: Vec<u8>,
-    /// Where each key ends in `names`.
-    ends: Vec<usize>,
-    written: Vec<Written>,
+    records: Vec<Waiting>,
+}
+
+/// A record that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    written: Written,
+    /// Where its key lies in `names`.
+    begin: u32,
+    len: u32,
 }
 
 /// A record of a batch while it is sorted.
 #[derive(Clone, Copy)]
 struct Slot {
-    /// The eight bytes of its key that are looked at, as a number that sorts like them.
-    word: u64,
+    /// The sixteen bytes of its key that are looked at, as a number that sorts like them.
+    word: u128,
     at: u32,
 }
 
 impl Batch {
     fn push(&mut self, key: &[u8], written: Written) {
+        // A batch ends at `BATCH_BYTES_MAX`, and no key is as long as that.
+        let (begin, len) = (self.names.len() as u32, key.len() as u32);
         self.names.extend_from_slice(key);
-        self.ends.push(self.names.len());
-        self.written.push(written);
+        self.records.push(Waiting { written, begin, len });
     }
 
     fn clear(&mut self) {
         self.names.clear();
-        self.ends.clear();
-        self.written.clear();
+        self.records.clear();
     }
 
     fn key(&self, at: usize) -> &[u8] {
-        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.names[begin..self.ends[at]]
+        let Waiting { begin, len, .. } = self.records[at];
+        &self.names[begin as usize..][..len as usize]
     }
 
     /// What of a key follows its first `depth` bytes.
@@ -131,7 +149,7 @@ impl Batch {
     /// All records, by key, and those of one key as they were written.
     fn sorted(&self) -> Vec<Slot> {
         let mut slots: Vec<_> =
-            (0..self.written.len() as u32).map(|at| Slot { word: 0, at }).collect();
+            (0..self.records.len() as u32).map(|at| Slot { word: 0, at }).collect();
         let Some(first) = slots.first() else { return slots };
         let first = self.rest(*first, 0);
         let common = slots
@@ -141,7 +159,7 @@ impl Batch {
         slots
     }
 
-    /// Sorts keys that agree in their first `depth` bytes: by the next eight, and those that agree
+    /// Sorts keys that agree in their first `depth` bytes: by the next sixteen, and those that agree
     /// in these, too, in another round.
     fn sort(&self, slots: &mut [Slot], depth: usize, rounds: usize) {
         if slots.len() < COMPARED_MAX || rounds == 0 {
@@ -155,11 +173,11 @@ impl Batch {
         }
         slots.sort_unstable_by_key(|slot| (slot.word, slot.at));
         for equal in slots.chunk_by_mut(|a, b| a.word == b.word) {
-            let is_over = |slot: &Slot| self.rest(*slot, depth).len() <= size_of::<u64>();
+            let is_over = |slot: &Slot| self.rest(*slot, depth).len() <= size_of::<u128>();
             if equal.len() > 1 {
                 // Zeros at the end of a key look like its end.
                 let rounds = if equal.iter().all(is_over) { 0 } else { rounds - 1 };
-                let depth = if rounds == 0 { depth } else { depth + size_of::<u64>() };
+                let depth = if rounds == 0 { depth } else { depth + size_of::<u128>() };
                 self.sort(equal, depth, rounds);
             }
         }
@@ -171,12 +189,12 @@ const COMPARED_MAX: usize = 16;
 /// Rounds after which the remaining keys are compared as a whole.
 const ROUNDS_MAX: usize = 8;
 
-/// The first eight bytes, filled up with zeros.
-fn word(bytes: &[u8]) -> u64 {
-    let mut word = [0; size_of::<u64>()];
+/// The first sixteen bytes, filled up with zeros.
+fn word(bytes: &[u8]) -> u128 {
+    let mut word = [0; size_of::<u128>()];
     let len = bytes.len().min(word.len());
     word[..len].copy_from_slice(&bytes[..len]);
-    u64::from_be_bytes(word)
+    u128::from_be_bytes(word)
 }
 
 #[cfg(test)]
