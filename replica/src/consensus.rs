@@ -427,6 +427,17 @@ impl Consensus {
         self.raft.peers()
     }
 
+    /// The voter that should lead if this leader does not: of those that it hears and feeds, the one
+    /// that holds most of the log. None while voters are being changed.
+    pub fn successor(&self) -> Option<NodeId> {
+        let configuration = self.configuration();
+        let is_able = |peer: &PeerStatus| {
+            peer.active && configuration.is_voter(peer.id) && !configuration.is_joint()
+        };
+        let best = self.peers().filter(is_able);
+        best.max_by_key(|peer| (peer.feed == Feed::Replicate, peer.matched)).map(|peer| peer.id)
+    }
+
     /// Plants a bug in the core of consensus.
     #[cfg(feature = "planted-bugs")]
     pub fn plant(&mut self, bug: revd_raft::Bug) {

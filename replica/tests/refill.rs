@@ -1,6 +1,8 @@
 //! What is set aside of a member that has lost something, when the power fails in the midst of it,
 //! and who is not refilled.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -31,6 +31,8 @@ pub(crate) struct Clients {
     pub(crate) quiet: bool,
     /// How many calls each member has answered.
     pub(crate) served: BTreeMap<usize, u64>,
+    /// When each write was acknowledged, and how long it took.
+    pub(crate) writes: Vec<(Time, Time)>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +72,7 @@ impl Clients {
             leases: Vec::new(),
             quiet: false,
             served: BTreeMap::new(),
+            writes: Vec::new(),
         }
     }
 
@@ -371,6 +374,7 @@ impl World {
             return;
         };
         self.totals.writes += 1;
+        self.clients.writes.push((self.time, self.time - call.begun));
         match (command, &applied.answer) {
             (Command::LeaseGrant { id, ttl }, _) => {
                 self.totals.grants += 1;

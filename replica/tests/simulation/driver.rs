@@ -14,7 +14,7 @@ use revd_replica::job::PersistJob;
 use revd_replica::{
     Application, Applied, Author, Command, Committed, Consensus, Decoded, Demand, Fatal,
     Installation, Installed, Job, JobDone, Leases, Machine, NotLeader, Now, Opened, Reads,
-    Received, Rejected, RequestId, entry, lessor,
+    Received, Rejected, RequestId, SlowDisk, entry, lessor, slow_disk,
 };
 
 use crate::event::SECOND;
@@ -50,6 +50,8 @@ pub(crate) struct Out {
     pub(crate) waits: u64,
     /// Times that the leadership had to be confirmed.
     pub(crate) confirmations: u64,
+    /// The leader's disk was slower than those of others, and it has begun to hand over.
+    pub(crate) handed_over: u64,
 }
 
 /// A command on its way.
@@ -69,6 +71,8 @@ pub(crate) struct Pace {
     pub(crate) scrub: u64,
     /// What the Lessor waits for.
     pub(crate) lessor: lessor::Options,
+    /// Which disks are slow.
+    pub(crate) slow_disk: slow_disk::Options,
 }
 
 /// Calls that wait for something.
@@ -90,6 +94,7 @@ pub(crate) struct Driver {
     pub(crate) role: RoleChange,
     pub(crate) waiting: Waiting,
     pub(crate) room: Room,
+    slow_disk: SlowDisk,
     pub(crate) out: Out,
     /// A snapshot that has arrived, until consensus wants it installed.
     pub(crate) received: Option<Received>,
@@ -111,6 +116,7 @@ impl Driver {
             role: RoleChange::default(),
             waiting: Waiting::default(),
             room: Room::default(),
+            slow_disk: SlowDisk::new(pace.slow_disk),
             out: Out::default(),
             received: None,
             jobs: Vec::new(),
@@ -132,6 +138,11 @@ impl Driver {
     /// Its clock ticks.
     pub(crate) fn tick(&mut self, now: Now) {
         self.input(Input::Tick);
+        let (status, successor) = (self.consensus.status(), self.consensus.successor());
+        if let Some(slow) = self.slow_disk.look(now, &status, successor) {
+            self.out.handed_over += 1;
+            self.input(Input::Transfer(slow.to));
+        }
         self.reads.overdue(now);
     }
 

@@ -9,7 +9,8 @@
 //! `world` is where to begin: its queue of events drives members (`member`, `driver`, `room`) over
 //! a network, as `plan` says. `client` and `watcher` are those who use the cluster, `operate` who
 //! runs it, `snapshot` moves whole states; `faults` break, `rot` makes disks forget, `heal` mends;
-//! `oracle` says what must hold, `compare` looks into the members.
+//! `oracle` says what must hold, `compare` looks into the members. `slow_disk` is an experiment of
+//! its own: who leads, and how long writes take, when disks are slow and nothing else is wrong.
 
 // The parts that tests share may unwrap like the tests themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -27,6 +28,7 @@ mod plan;
 mod planted;
 mod room;
 mod rot;
+mod slow_disk;
 mod snapshot;
 mod totals;
 mod watcher;

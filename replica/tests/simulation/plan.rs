@@ -1,7 +1,7 @@
 //! What a seed chooses: the cluster, its settings, and which faults come how often.
 
 use revd_raft::{Config, NodeId};
-use revd_replica::Retention;
+use revd_replica::{Retention, slow_disk};
 use revd_sim::{Chance, Conditions, Time};
 
 use crate::driver::{Driver, Pace};
@@ -112,6 +112,12 @@ impl Plan {
                 checkpoint: chance.pick(&[20 * MS, 100 * MS, 100 * MS, 500 * MS]),
                 scrub: chance.pick(&[SECOND, 10 * SECOND]),
                 lessor: Driver::lessor_options(election, heartbeat, lease_checkpoint),
+                // Impatient: faults are short.
+                slow_disk: slow_disk::Options {
+                    late: 50 * MS,
+                    patience: 300 * MS,
+                    rest: 2 * SECOND,
+                },
             },
             loss: chance.pick(&[0, 0, 2, 10, 50]),
             repeats: chance.pick(&[0, 5, 30]),

@@ -52,6 +52,7 @@ revd_sim::totals! {
     waits: "times that something waited for room",
     alarms: "NOSPACE alarms cleared",
     slow_disks: "slow disks",
+    handed_over: "leaders that handed over because of a slow disk",
     cuts: "partitions",
     pauses: "pauses",
     lost_logs: "logs found damaged",

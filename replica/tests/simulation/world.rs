@@ -61,6 +61,36 @@ impl runs::World for World {
     fn new(seed: u64, length: Time, bug: Option<Bug>) -> Checked<World> {
         let mut chance = Chance::new(seed);
         let plan = Plan::new(&mut chance, length);
+        World::planned(plan, chance, bug)
+    }
+
+    fn run(&mut self) -> Checked {
+        let begun = self.time;
+        while self.time < begun + self.plan.length {
+            self.next()?;
+        }
+        self.heal()?;
+        self.totals.milliseconds = (self.time - begun) / MS;
+        self.totals.expired = self.oracle.expired;
+        Ok(())
+    }
+
+    fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
+    }
+
+    fn age(&self) -> String {
+        format!("{:.3} s", self.time as f64 / SECOND as f64)
+    }
+
+    fn into_totals(self) -> Totals {
+        self.totals
+    }
+}
+
+impl World {
+    /// A world of which more is known than its seed.
+    pub(crate) fn planned(plan: Plan, chance: Chance, bug: Option<Bug>) -> Checked<World> {
         let founders: Vec<_> = (0..plan.voters as usize).map(member_record).collect();
         let voters = founders.iter().map(|founder| NodeId(founder.id));
         let configuration =
@@ -102,31 +132,6 @@ impl runs::World for World {
         Ok(world)
     }
 
-    fn run(&mut self) -> Checked {
-        let begun = self.time;
-        while self.time < begun + self.plan.length {
-            self.next()?;
-        }
-        self.heal()?;
-        self.totals.milliseconds = (self.time - begun) / MS;
-        self.totals.expired = self.oracle.expired;
-        Ok(())
-    }
-
-    fn trace(&mut self) -> &mut Trace {
-        &mut self.trace
-    }
-
-    fn age(&self) -> String {
-        format!("{:.3} s", self.time as f64 / SECOND as f64)
-    }
-
-    fn into_totals(self) -> Totals {
-        self.totals
-    }
-}
-
-impl World {
     pub(crate) fn note(&mut self, line: String) {
         let (ms, rest) = (self.time / MS, self.time % MS / 1_000);
         let short: String = line.chars().take(LINE).collect();
@@ -253,6 +258,10 @@ impl World {
         }
         self.totals.waits += out.waits;
         self.totals.confirmations += out.confirmations;
+        if out.handed_over > 0 {
+            self.totals.handed_over += out.handed_over;
+            note!(self, "{}: hands over because of its disk", place + 1);
+        }
         for role in out.roles {
             self.role_changed(place, role);
         }
