@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn quick_entries_make_up_for_late_ones() {
         let mut disk = SlowDisk::new(Options::default());
-        let hiccups = |at| if at % 20_000 < 8_000 { 8_000 - at % 20_000 } else { 0 };
+        let hiccups = |at: u64| 8_000_u64.saturating_sub(at % 20_000);
         assert_eq!(run(&mut disk, 300_000, hiccups), [0; 0]);
     }
 

@@ -91,6 +91,8 @@ pub struct Config {
     pub max_learners: u32,
     /// Whether a leader promotes learners by itself once they have caught up.
     pub promote_learners: bool,
+    /// Whether a leader hands over if its disk is slower than those of the others.
+    pub hand_over_if_slow: bool,
     /// Goes into the ids of member and cluster.
     pub initial_cluster_token: String,
     /// Level and shape of the log.
@@ -140,6 +142,7 @@ impl Default for Config {
             strict_reconfig_check: true,
             max_learners: 1,
             promote_learners: false,
+            hand_over_if_slow: true,
             initial_cluster_token: "etcd-cluster".to_owned(),
             log: log::Settings::default(),
             max_request_bytes: 1_572_864,

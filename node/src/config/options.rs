@@ -193,6 +193,13 @@ pub(crate) const KNOWN: &[Known] = &[
     ),
     known(
         CLUSTERING,
+        "experimental-hand-over-if-slow",
+        Kind::Switch,
+        "true",
+        "As the leader, hand over if the disk is slower than the others' (not an option of etcd).",
+    ),
+    known(
+        CLUSTERING,
         "initial-cluster-token",
         Kind::Text,
         "etcd-cluster",

@@ -78,6 +78,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         ("force-new-cluster", &mut config.force_new_cluster),
         ("strict-reconfig-check", &mut config.strict_reconfig_check),
         ("experimental-promote-learners", &mut config.promote_learners),
+        ("experimental-hand-over-if-slow", &mut config.hand_over_if_slow),
     ] {
         *value = given.text(name).and_then(flags::switch).unwrap_or(*value);
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use revd_raft::{Feed, Input, NodeId, Refused, Role};
+use revd_raft::{Input, NodeId, Refused, Role};
 
 use revd_replica::{
     Applied, Command, Demand, Fatal, Membership, Reconfigured, Rejected, RequestId,
@@ -187,13 +187,21 @@ impl Core {
 
     /// Hands leadership to the voter that holds most of the log, if there is one.
     pub(super) fn hand_over(&mut self, slot: Slot<()>) {
-        let configuration = self.consensus.configuration();
-        let able = |id| configuration.is_voter(id) && !configuration.is_joint();
-        let successors = self.consensus.peers().filter(|peer| peer.active && able(peer.id));
-        let best = successors.max_by_key(|peer| (peer.feed == Feed::Replicate, peer.matched));
-        match best.map(|peer| peer.id).filter(|_| self.role.role == Role::Leader) {
+        match self.consensus.successor().filter(|_| self.role.role == Role::Leader) {
             Some(to) => self.transfer(to, slot),
             None => answer(slot, Err(CallError::NotLeader)),
+        }
+    }
+
+    /// Hands leadership over if the other members have long been waiting less for their disks.
+    pub(super) fn look_after_disk(&mut self, now: Instant) {
+        if !self.shared.config.hand_over_if_slow {
+            return;
+        }
+        let (at, status) = (self.clock.at(now), self.consensus.status());
+        if let Some(slow) = self.slow_disk.look(at, &status, self.consensus.successor()) {
+            report::slow_disk(status.id.0, &slow);
+            self.input(Input::Transfer(slow.to));
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use revd_raft::{ChangeError, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
     Application, Applied, Command, Committed, Consensus, Demand, Fatal, Job, JobDone, Leases,
-    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId,
+    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId, SlowDisk,
 };
 
 use super::cluster::Unsealed;
@@ -53,6 +53,7 @@ pub(super) struct Core {
     pub(super) removed_at: Option<Instant>,
     /// A snapshot that consensus wants installed, until it says that nothing is in the way.
     pub(super) received: Option<Received>,
+    pub(super) slow_disk: SlowDisk,
 }
 
 /// How the core has ended.
@@ -164,6 +165,7 @@ impl Core {
             self.look_after_heartbeats(self.next_tick, now);
             self.next_tick = now + TICK;
             self.input(Input::Tick);
+            self.look_after_disk(now);
             self.ask_again(now);
             self.forget_given_up(now);
         }

@@ -30,7 +30,7 @@ use revd_disk::Disk;
 use revd_raft::{Input, NodeId, RoleChange};
 use revd_replica::{
     AutoCompaction, Fatal, Identity, Leases, Member, Now, OpenError, Reads, Report, Retention,
-    Settings, lessor, recover, survivor,
+    Settings, SlowDisk, lessor, recover, slow_disk, survivor,
 };
 use tokio::sync::oneshot;
 
@@ -134,6 +134,7 @@ pub fn start(
         promote_at: shared.config.promote_learners.then_some(now),
         removed_at: None,
         received: None,
+        slow_disk: SlowDisk::new(slow_disk::Options::default()),
     };
     shared.facts.write().status = Status {
         cluster_id: report.identity.cluster,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use revd_mvcc::Revision;
 use revd_raft::{Index, Position, Refused, Role, RoleChange};
+use revd_replica::slow_disk::Slow;
 use revd_replica::survivor::Survival;
 use revd_replica::{AlarmAction, Fatal, Identity, Lost, Member, Members, Report, refill};
 
@@ -235,6 +236,17 @@ pub(super) fn synced(elapsed: Duration) {
             "slow fdatasync"
         );
     }
+}
+
+/// The disk keeps entries waiting that others have had for long.
+pub(super) fn slow_disk(member: u64, slow: &Slow) {
+    tracing::warn!(
+        "local-member-id" = %format_args!("{member:x}"),
+        "transferee-member-id" = %format_args!("{:x}", slow.to.0),
+        took = took(Duration::from_nanos(slow.waited)),
+        "committed-entries-not-on-disk" = slow.entries,
+        "the disk is slower than those of the other members; handing leadership over"
+    );
 }
 
 /// Applying a batch of entries, the last of them at `last`, has taken this long; says whether that
