@@ -46,6 +46,10 @@ use handle::{Request, Shared};
 use room::Room;
 use upkeep::Upkeep;
 
+/// What has arrived of a snapshot is written in steps of so many bytes, each with a sync of its own:
+/// the syncs of the log, and those of whoever else has the disk, wait for one step at a time.
+const IMPORT_BYTES: usize = 1 << 20;
+
 /// Why a member could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -274,12 +278,14 @@ fn settings(config: &Config, identity: Identity, founders: Vec<Member>) -> Setti
     // after the start, instead of a block for each block appended: those writes would compete with
     // the syncs of a server under load.
     log.fill_ahead_bytes = 2 * log.segment_bytes;
+    let mut store = revd_mvcc::Options::new(identity.owner());
+    store.import_bytes = IMPORT_BYTES;
     Settings {
         identity,
         founders,
         raft,
         log,
-        store: revd_mvcc::Options::new(identity.owner()),
+        store,
         retention: Retention {
             entries: u64::from(config.catch_up_entries),
             ..Retention::default()

@@ -23,6 +23,7 @@
 //! When the last stream *from* a member ends, its process is gone or cut off; consensus gets to
 //! know at once, and need not wait for a clock.
 
+mod background;
 pub mod call;
 mod dial;
 mod frame;

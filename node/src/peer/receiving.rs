@@ -12,10 +12,9 @@ use revd_mvcc::{
 use revd_raft::{NodeId, Term};
 use revd_replica::{Incoming, ReceiveError, Received, TreeFile};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::task::{JoinError, spawn_blocking};
 
 use super::greeting::Greeting;
-use super::{Event, Listener};
+use super::{Event, Listener, background};
 use crate::http::serve::Stopping;
 
 /// A sender that says nothing for so long is gone.
@@ -48,7 +47,7 @@ pub(super) enum Failed {
     #[error(transparent)]
     Receive(#[from] ReceiveError),
     #[error(transparent)]
-    Panicked(#[from] JoinError),
+    NotDone(#[from] background::NotDone),
 }
 
 impl From<ImportError> for Failed {
@@ -115,11 +114,11 @@ impl Reception {
             Some(incoming) => incoming,
             None => {
                 let file = self.file.clone();
-                spawn_blocking(move || Incoming::begin(&file)).await??
+                background::run(move || Incoming::begin(&file)).await??
             }
         };
         let incoming = self.fill(incoming, &mut stream).await?;
-        let received = spawn_blocking(move || incoming.finish()).await??;
+        let received = background::run(move || incoming.finish()).await??;
         tracing::info!(
             "remote-snapshot-sender-id" = %format_args!("{:x}", greeting.from),
             "incoming-snapshot-index" = received.position().index.0,
@@ -152,7 +151,7 @@ impl Reception {
                 }
             };
             let pushed;
-            (incoming, pushed) = spawn_blocking(move || {
+            (incoming, pushed) = background::run(move || {
                 let pushed = incoming.push(&chunk);
                 (incoming, pushed)
             })
@@ -183,7 +182,7 @@ impl Reception {
             if reception.forget(number) {
                 let file = reception.file;
                 // What cannot be removed now is at the next reception, or at the next start.
-                let _ = spawn_blocking(move || Incoming::clear(&file)).await;
+                let _ = background::run(move || Incoming::clear(&file)).await;
             }
         });
     }

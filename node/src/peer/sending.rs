@@ -21,17 +21,19 @@ use revd_mvcc::{ExportError, SnapshotPosition};
 use revd_raft::{NodeId, SnapshotOutcome};
 use revd_replica::{Outgoing, snapshot::Start};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::task::{AbortHandle, JoinError, spawn_blocking};
+use tokio::task::AbortHandle;
 
 use super::outgoing::{DialError, Target, reach};
-use super::{Event, Listener};
+use super::{Event, Listener, background};
 
-/// Bytes of a chunk, about.
-const CHUNK: usize = 1 << 20;
+/// Bytes of a chunk, about. Smaller ones cost more, larger ones keep a processor, and then the
+/// receiver's disk, for longer while requests wait for them.
+const CHUNK: usize = 256 << 10;
 
-/// Bytes a second, at most. Besides, no more than half of one processor's time goes into it:
-/// requests come first.
-const RATE: u64 = 128 << 20;
+/// Bytes a second, at most. Besides, the pause behind a chunk is as long as the chunk took: no more
+/// than half of one processor's time goes into it, and less where others want it as well, because
+/// what takes longer is also followed by a longer pause. Requests come first.
+const RATE: u64 = 48 << 20;
 
 /// A receiver that says or takes nothing for so long is given up: it may be syncing what it has.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -84,7 +86,7 @@ enum SendError {
     #[error(transparent)]
     Export(#[from] ExportError),
     #[error(transparent)]
-    Panicked(#[from] JoinError),
+    NotDone(#[from] background::NotDone),
 }
 
 impl SendError {
@@ -189,16 +191,19 @@ impl Way {
         let start = self.outgoing.lock().resume(at.as_ref());
         let is_there = start.ok_or(SendError::Lost)? == Start::There;
         stream.write_u8(u8::from(is_there)).await?;
+        let mut due = Instant::now();
         loop {
             let begun = Instant::now();
             let outgoing = Arc::clone(&self.outgoing);
-            let chunk = spawn_blocking(move || outgoing.lock().next_chunk(CHUNK)).await??;
+            let chunk = background::run(move || outgoing.lock().next_chunk(CHUNK)).await??;
             let Some(chunk) = chunk else { break };
             let busy = begun.elapsed();
             within(stream.write_all(&chunk)).await?;
             self.bytes += chunk.len() as u64;
             self.progress = Instant::now();
-            tokio::time::sleep(busy.max(paced(chunk.len()))).await;
+            // A sleep that was too long is made up for, a chunk that took too long is not.
+            due = (due + paced(chunk.len())).max(self.progress);
+            tokio::time::sleep_until(due.max(self.progress + busy).into()).await;
         }
         if within(stream.read_u8()).await? == 1 { Ok(()) } else { Err(SendError::Lost) }
     }
