@@ -117,6 +117,7 @@ impl Core {
             for request in batch.drain(..) {
                 stop |= self.take(request, now)?;
             }
+            self.prepare_log(now)?;
             self.turn(now)?;
             self.leases.expire(&mut self.consensus, self.clock.at(now));
             self.compact_by_itself(now);
@@ -210,7 +211,7 @@ impl Core {
 
     fn done(&mut self, done: JobDone, now: Instant) -> Result<(), Fatal> {
         match done {
-            JobDone::Log(done) => self.consensus.done(done),
+            JobDone::Log(done) => self.log_done(done, now),
             JobDone::Tree(done) => match self.tree_done(done, now)? {
                 Some(index) => self.consensus.checkpointed(index),
                 None => Ok(()),

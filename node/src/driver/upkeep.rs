@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use revd_raft::{Index, Role};
 use revd_replica::{
-    Applied, Author, AutoCompaction, Command, Decoded, Fatal, Rejected, RequestId, TreeDone, entry,
+    Applied, Author, AutoCompaction, Command, Decoded, Fatal, LogDone, Prepared, Rejected,
+    RequestId, TreeDone, entry,
 };
 
 use super::core::{Core, answer};
@@ -25,6 +26,10 @@ const CHECKPOINT_ENTRIES: u64 = 10_000;
 const SWEEP_SHARE: u32 = 200;
 /// The next step does not wait for longer than this, however long the last one took.
 const SWEEP_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// From one step of preparing room in the log, of a mebibyte, to the next: a member that has just
+/// started prepares a hundred of them, and whoever shares its disk waits for the syncs of each.
+const PREPARE_PAUSE: Duration = Duration::from_millis(20);
 
 /// One step of reading everything again reads so much, and the next comes so much later: 8 MiB a
 /// second at most.
@@ -46,6 +51,8 @@ pub(super) struct Upkeep {
     held: Duration,
     /// When the next step of the scrub is due; `None` while one is under way.
     scrub_at: Option<Instant>,
+    /// When the log is told that there is more room to prepare; `None` if there is not.
+    prepare_at: Option<Instant>,
     auto: Option<AutoCompaction>,
     /// The automatic compaction that is on its way through the log, and since when.
     asked: Option<(RequestId, Instant)>,
@@ -58,6 +65,7 @@ impl Upkeep {
             sweep_at: None,
             held: Duration::ZERO,
             scrub_at: Some(now + SCRUB_FIRST),
+            prepare_at: None,
             auto,
             asked: None,
         }
@@ -70,7 +78,31 @@ impl Core {
         let is_waiting = self.machine.is_compacting() && !self.machine.is_sweeping();
         let sweep = self.upkeep.sweep_at.filter(|_| is_waiting);
         let auto = self.upkeep.auto.as_ref().map(|auto| self.clock.instant(auto.deadline()));
-        [sweep, auto, self.upkeep.scrub_at].into_iter().flatten().min()
+        [sweep, auto, self.upkeep.scrub_at, self.upkeep.prepare_at].into_iter().flatten().min()
+    }
+
+    /// Takes the result of a job on the log. That there is more room to prepare, the log gets to
+    /// know after a pause.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub(super) fn log_done(&mut self, done: LogDone, now: Instant) -> Result<(), Fatal> {
+        if matches!(done, LogDone::Upkeep(Prepared::More)) {
+            self.upkeep.prepare_at = Some(now + PREPARE_PAUSE);
+            return Ok(());
+        }
+        self.consensus.done(done)
+    }
+
+    /// Goes on preparing room in the log, when that is due.
+    ///
+    /// # Errors
+    /// [`Fatal`]: the member must stop.
+    pub(super) fn prepare_log(&mut self, now: Instant) -> Result<(), Fatal> {
+        match self.upkeep.prepare_at.take_if(|at| *at <= now) {
+            Some(_) => self.consensus.done(LogDone::Upkeep(Prepared::More)),
+            None => Ok(()),
+        }
     }
 
     /// Starts checkpoints and sweeps that are due.
