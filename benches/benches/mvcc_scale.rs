@@ -2,7 +2,7 @@
 //! thousand, one million and ten million keys.
 //!
 //! ```text
-//! cargo bench -p benches --bench mvcc_scale -- [rates|pages|open|stream|ordered|drawn]... [KEYS]...
+//! cargo bench -p benches --bench mvcc_scale -- [rates|pages|open|stream|ordered|drawn]... [N]...
 //! ```
 //!
 //! Without arguments everything is measured at ten thousand and at one million keys, written in

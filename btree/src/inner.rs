@@ -4,9 +4,9 @@
 //! before it, and equal to the key of the child's first entry if the child is an inner node. The
 //! last two make a step to the neighbouring leaf one descent, in either direction.
 //!
-//! On disk: kind 3, level u8, count u16, 4 zeros; then of each of `count` entries the main u64; then
-//! of each the rest, 20 bytes: sub u64, kind u8, a zero, blocks u16, block u32, checksum u32. A
-//! search reads mains alone, eight to a line of the processor's cache.
+//! On disk: kind 3, level u8, count u16, 4 zeros; then of each of `count` entries the main u64;
+//! then of each the rest, 20 bytes: sub u64, kind u8, a zero, blocks u16, block u32, checksum u32.
+//! A search reads mains alone, eight to a line of the processor's cache.
 
 use std::hint::{black_box, select_unpredictable};
 use std::sync::Arc;
@@ -117,8 +117,8 @@ impl<'a> DiskInner<'a> {
         Pointer { block, blocks, crc }
     }
 
-    /// The first entry whose main is at least `wanted`. Leaves are filled to the brim, so mains rise
-    /// evenly, and mostly it is found among a few.
+    /// The first entry whose main is at least `wanted`. Leaves are filled to the brim, so mains
+    /// rise evenly, and mostly it is found among a few.
     fn first_from(self, wanted: u64) -> usize {
         let (low, len) = self.bracket(wanted).unwrap_or((0, self.mains.len()));
         low + partition_point(len, |index| self.main(low + index) < wanted)
@@ -202,7 +202,8 @@ impl<'a> InnerView<'a> {
         self.first_not(key, |separator| separator < key).checked_sub(1)
     }
 
-    /// The first entry whose key does not satisfy `before`, which all below `key` do, and none above.
+    /// The first entry whose key does not satisfy `before`, which all below `key` do, and none
+    /// above.
     fn first_not(self, key: Key, before: impl Fn(Key) -> bool) -> usize {
         if let InnerView::Disk(inner) = self {
             let first = inner.first_from(key.main);

@@ -476,8 +476,8 @@ impl<'a> DiskLeaf<'a> {
     }
 }
 
-/// Begins to read what a lookup of `main` will need of a leaf whose mains lie in a range: its header,
-/// the slot, both ends of the cell.
+/// Begins to read what a lookup of `main` will need of a leaf whose mains lie in a range: its
+/// header, the slot, both ends of the cell.
 ///
 /// Each of these is a miss of the processor's caches, and each tells where the next is, so a lookup
 /// would wait for one after the other. If the keys are dense and the records of about equal length,

@@ -427,8 +427,8 @@ impl Consensus {
         self.raft.peers()
     }
 
-    /// The voter that should lead if this leader does not: of those that it hears and feeds, the one
-    /// that holds most of the log. None while voters are being changed.
+    /// The voter that should lead if this leader does not: of those that it hears and feeds, the
+    /// one that holds most of the log. None while voters are being changed.
     pub fn successor(&self) -> Option<NodeId> {
         let configuration = self.configuration();
         let is_able = |peer: &PeerStatus| {

@@ -159,8 +159,8 @@ impl Batch {
         slots
     }
 
-    /// Sorts keys that agree in their first `depth` bytes: by the next sixteen, and those that agree
-    /// in these, too, in another round.
+    /// Sorts keys that agree in their first `depth` bytes: by the next sixteen, and those that
+    /// agree in these, too, in another round.
     fn sort(&self, slots: &mut [Slot], depth: usize, rounds: usize) {
         if slots.len() < COMPARED_MAX || rounds == 0 {
             // As a whole: behind the end of two keys nothing tells which is shorter.

@@ -46,8 +46,8 @@ use handle::{Request, Shared};
 use room::Room;
 use upkeep::Upkeep;
 
-/// What has arrived of a snapshot is written in steps of so many bytes, each with a sync of its own:
-/// the syncs of the log, and those of whoever else has the disk, wait for one step at a time.
+/// What has arrived of a snapshot is written in steps of so many bytes, each with a sync of its
+/// own: the syncs of the log, and those of whoever else has the disk, wait for one step at a time.
 const IMPORT_BYTES: usize = 1 << 20;
 
 /// Why a member could not start.
@@ -140,14 +140,7 @@ pub fn start(
         received: None,
         slow_disk: SlowDisk::new(slow_disk::Options::default()),
     };
-    shared.facts.write().status = Status {
-        cluster_id: report.identity.cluster,
-        member_id: report.identity.member,
-        term: report.applied.term.0,
-        applied: report.applied.index.0,
-        commit: report.applied.index.0,
-        ..Status::default()
-    };
+    shared.facts.write().status = first_status(&report);
     if !report.is_new {
         // Those who were there before are no news.
         core.publish_facts();
@@ -166,6 +159,18 @@ pub fn start(
     })?;
     let handle = Handle { shared: Arc::clone(&shared) };
     Ok((handle, Driver { shared, thread: Some(thread), ended }, report))
+}
+
+/// What a member says of itself before it has heard of anybody.
+fn first_status(report: &Report) -> Status {
+    Status {
+        cluster_id: report.identity.cluster,
+        member_id: report.identity.member,
+        term: report.applied.term.0,
+        applied: report.applied.index.0,
+        commit: report.applied.index.0,
+        ..Status::default()
+    }
 }
 
 /// The streams to other members, whose events go into the inbox.
@@ -268,7 +273,8 @@ fn settings(config: &Config, identity: Identity, founders: Vec<Member>) -> Setti
     let mut raft = revd_raft::Config::new(NodeId(identity.member));
     let tick = TICK.as_millis() as u32;
     // etcd counts heartbeats, and a part of the first has passed when it begins: who is to wait for
-    // a second there waits for 0.9 to 1.9 s, and the members that are left are to be no slower here.
+    // a second there waits for 0.9 to 1.9 s, and the members that are left are to be no slower
+    // here.
     let election = config.election_timeout.saturating_sub(config.heartbeat_interval);
     raft.election_ticks = (election / tick).max(2);
     raft.heartbeat_ticks = (config.heartbeat_interval / tick).max(1);

@@ -100,8 +100,8 @@ fn a_leader_with_a_slow_disk_hands_over_once() {
             sum[1] += seen.entries;
         }
     }
-    // Writes wait for the two others either way, whose disks are quick; one of the ways is a message
-    // shorter. But what the leader has not made durable stays in its memory.
+    // Writes wait for the two others either way, whose disks are quick; one of the ways is a
+    // message shorter. But what the leader has not made durable stays in its memory.
     let [kept, handed] = sums;
     println!("sums of medians in microseconds and of entries: {handed:?}, without {kept:?}");
     assert!(handed[0] <= kept[0] + kept[0] / 10, "writes are slower");

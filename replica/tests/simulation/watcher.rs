@@ -253,8 +253,8 @@ impl World {
             1 => stream.notify_progress(),
             _ => {}
         }
-        // A watch reads a chunk of history each time that it is looked at; in the end it is looked at
-        // as often as one that is woken.
+        // A watch reads a chunk of history each time that it is looked at; in the end it is looked
+        // at as often as one that is woken.
         for _ in 0..if self.healing { HEALED_TAKES } else { watcher.takes } {
             let Some((_, stream)) = &watcher.stream else { break };
             let polled = stream.poll_next(Waker::noop());
