@@ -187,6 +187,12 @@ fn rates(keys: u64, order: Order) {
         assert_eq!(black_box(view.range(&range).expect("a read")).count, 1);
     });
     line(keys, order, "point reads", &format!("{rounds:.0}/s"));
+    let rounds = rate(ROUNDS, || {
+        let range =
+            Range { key: key(drawn.below(keys)).into(), count_only: true, ..Range::default() };
+        assert_eq!(black_box(view.range(&range).expect("a read")).count, 1);
+    });
+    line(keys, order, "point reads of the index alone", &format!("{rounds:.0}/s"));
 }
 
 /// One page of a list, from anywhere.

@@ -26,6 +26,7 @@ fn puts(c: &mut Criterion) {
                     clients,
                     value_bytes: 256,
                     key_space: 100_000,
+                    scattered: None,
                     duration: Duration::from_secs(60),
                     // Enough for each client to have its share, whatever criterion asks for.
                     total: iterations.max(clients as u64 * 10),

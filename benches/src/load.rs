@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use revd_api::etcdserverpb::{PutRequest, RangeRequest};
+use bytes::Bytes;
+use revd_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use revd_api::etcdserverpb::request_op::Request;
+use revd_api::etcdserverpb::{Compare, PutRequest, RangeRequest, RequestOp, TxnRequest};
 use tokio::task::LocalSet;
 
 use crate::client::Connection;
@@ -15,6 +18,8 @@ use crate::statistics::Latencies;
 pub enum Operation {
     /// Writes one key.
     Put,
+    /// Writes one key in a transaction, if it exists.
+    Txn,
     /// Reads one key as of now.
     Get,
     /// Reads one key as the member that is asked has it.
@@ -30,8 +35,11 @@ pub struct Load {
     pub clients: usize,
     /// Bytes of a value; keys have 8.
     pub value_bytes: usize,
-    /// Different keys, written in turn.
+    /// Different keys, that come in turn.
     pub key_space: u64,
+    /// They come in an order without a pattern instead, some more than once: one order for each
+    /// number.
+    pub scattered: Option<u64>,
     /// No call starts after this long.
     pub duration: Duration,
     /// No call starts after so many.
@@ -116,6 +124,7 @@ async fn clients(addresses: &[&str], operation: Operation, load: Load) -> Result
 async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String> {
     let path = match shared.operation {
         Operation::Put => "/etcdserverpb.KV/Put",
+        Operation::Txn => "/etcdserverpb.KV/Txn",
         Operation::Get | Operation::SerializableGet => "/etcdserverpb.KV/Range",
     };
     let mut method = connection.method(path);
@@ -127,13 +136,15 @@ async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String
             return Ok(());
         }
         shared.next.set(n + 1);
-        let key = (n % shared.load.key_space).to_be_bytes().to_vec().into();
-        let answer = if shared.operation == Operation::Put {
-            let put = PutRequest { key, value: value.clone(), ..PutRequest::default() };
-            method.call(&put).await
-        } else {
-            let serializable = shared.operation == Operation::SerializableGet;
-            method.call(&RangeRequest { key, serializable, ..RangeRequest::default() }).await
+        let key = shared.load.key(n);
+        let put = |key| PutRequest { key, value: value.clone(), ..PutRequest::default() };
+        let answer = match shared.operation {
+            Operation::Put => method.call(&put(key)).await,
+            Operation::Txn => method.call(&if_present(put(key))).await,
+            get => {
+                let serializable = get == Operation::SerializableGet;
+                method.call(&RangeRequest { key, serializable, ..RangeRequest::default() }).await
+            }
         };
         answer.map_err(|e| e.to_string())?;
         shared.latencies.borrow_mut().add(sent.elapsed());
@@ -141,8 +152,30 @@ async fn client(connection: Connection, shared: Rc<Shared>) -> Result<(), String
     }
 }
 
+impl Load {
+    /// The key of the call with this number.
+    fn key(&self, n: u64) -> Bytes {
+        let scatter = |order: u64| (n + (order << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let n = self.scattered.map_or(n, scatter);
+        (n % self.key_space).to_be_bytes().to_vec().into()
+    }
+}
+
+/// The transaction that makes a put if its key exists.
+fn if_present(put: PutRequest) -> TxnRequest {
+    let compare = Compare {
+        result: CompareResult::Greater.into(),
+        target: CompareTarget::Version.into(),
+        key: put.key.clone(),
+        target_union: Some(TargetUnion::Version(0)),
+        ..Compare::default()
+    };
+    let success = vec![RequestOp { request: Some(Request::RequestPut(put)) }];
+    TxnRequest { compare: vec![compare], success, ..TxnRequest::default() }
+}
+
 /// Bytes without a pattern, the same in each run.
-pub fn incompressible(length: usize) -> bytes::Bytes {
+pub fn incompressible(length: usize) -> Bytes {
     let mut state = 0x243f_6a88_85a3_08d3_u64;
     (0..length)
         .map(|_| {

@@ -96,6 +96,7 @@ fn measure(
         clients,
         value_bytes: 256,
         key_space: 100_000,
+        scattered: None,
         duration: Duration::from_secs(20),
         total: 500,
     };
@@ -126,6 +127,7 @@ fn first_put(binary: &Path, dir: &Path) -> Result<f64, String> {
         clients: 1,
         value_bytes: 256,
         key_space: 1,
+        scattered: None,
         duration: Duration::from_secs(20),
         total: 1,
     };

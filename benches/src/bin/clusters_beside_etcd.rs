@@ -136,6 +136,7 @@ fn measure(
         clients: *clients,
         value_bytes: 256,
         key_space: 100_000,
+        scattered: None,
         duration: Duration::from_secs(20),
         total: 500,
     };
@@ -179,6 +180,7 @@ fn compare_joins(arguments: &Arguments) -> Result<(), String> {
             clients: 500,
             value_bytes: 256,
             key_space: arguments.keys,
+            scattered: None,
             duration: Duration::from_secs(600),
             total: arguments.keys,
         };
