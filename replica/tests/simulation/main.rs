@@ -122,6 +122,7 @@ fn check_minima(totals: &Totals) {
         (totals.waits, 20, "times that something waited for room"),
         (totals.alarms, 80, "NOSPACE alarms cleared"),
         (totals.slow_disks, 300, "slow disks"),
+        (totals.handed_over, 30, "leaders that handed over because of a slow disk"),
         (totals.cuts, 700, "partitions"),
         (totals.pauses, 450, "pauses"),
         (totals.broken, 200, "broken connections"),
