@@ -47,7 +47,7 @@ use room::Room;
 use upkeep::Upkeep;
 
 /// What has arrived of a snapshot is written in steps of so many bytes, each with a sync of its
-/// own: the syncs of the log, and those of whoever else has the disk, wait for one step at a time.
+/// own: the log, and whoever else has the disk, waits for one step at a time.
 const IMPORT_BYTES: usize = 1 << 20;
 
 /// Why a member could not start.
@@ -272,9 +272,8 @@ fn lessor_options(config: &Config) -> lessor::Options {
 fn settings(config: &Config, identity: Identity, founders: Vec<Member>) -> Settings {
     let mut raft = revd_raft::Config::new(NodeId(identity.member));
     let tick = TICK.as_millis() as u32;
-    // etcd counts heartbeats, and a part of the first has passed when it begins: who is to wait for
-    // a second there waits for 0.9 to 1.9 s, and the members that are left are to be no slower
-    // here.
+    // etcd counts heartbeats, and a part of the first has passed when it begins: who is to wait
+    // for a second there waits for 0.9 to 1.9 s. The members that are left are no slower here.
     let election = config.election_timeout.saturating_sub(config.heartbeat_interval);
     raft.election_ticks = (election / tick).max(2);
     raft.heartbeat_ticks = (config.heartbeat_interval / tick).max(1);
