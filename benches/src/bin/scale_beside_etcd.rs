@@ -1,4 +1,5 @@
-//! Puts, transactions and gets of a running server as its key space grows, and beside Debian's etcd.
+//! Puts, transactions and gets of a running server as its key space grows, and beside Debian's
+//! etcd.
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p benches --bin scale-beside-etcd
