@@ -202,8 +202,8 @@ impl<'a> InnerView<'a> {
         self.first_not(key, |separator| separator < key).checked_sub(1)
     }
 
-    /// The first entry whose key does not satisfy `before`, which all below `key` do, and none
-    /// above.
+    /// The first entry whose key does not satisfy `before`, which all keys below `key` do and none
+    /// above it.
     fn first_not(self, key: Key, before: impl Fn(Key) -> bool) -> usize {
         if let InnerView::Disk(inner) = self {
             let first = inner.first_from(key.main);
