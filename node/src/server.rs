@@ -22,7 +22,7 @@ use crate::bootstrap::{self, DataDir, DirectoryError, DiscoveryError, JoinError}
 use crate::config::{ClusterError, ClusterState, Config};
 use crate::driver::{self, Birth, CallError, Driver, DriverError, Ended, Handle};
 use crate::http::listen::{self, ListenError};
-use crate::http::serve::{Place, Protocols, Stopper, Stopping, serve};
+use crate::http::serve::{Keepalive, Place, Protocols, Stopper, Stopping, serve};
 use crate::http::workers::Workers;
 use crate::http::{change, door, endpoints, hashes, lease, peer};
 use crate::log::{list, took};
@@ -438,6 +438,10 @@ fn serve_clients(
 ) -> Vec<SocketAddr> {
     let limit = Arc::new(Semaphore::new(limit));
     let routes = rpc::routes(handle.clone());
+    let (interval, timeout) =
+        (handle.config().keepalive_interval, handle.config().keepalive_timeout);
+    let is_kept = !interval.is_zero() && !timeout.is_zero();
+    let protocols = Protocols::Both(is_kept.then_some(Keepalive { interval, timeout }));
     spawn(listeners, |listener, address| {
         tracing::info!(
             traffic = "grpc+http",
@@ -457,7 +461,7 @@ fn serve_clients(
             }
         };
         let place = Place::Workers(Arc::clone(workers));
-        serve(listener, Protocols::Both, Arc::clone(&limit), stopping, place, answer)
+        serve(listener, protocols, Arc::clone(&limit), stopping, place, answer)
     })
 }
 

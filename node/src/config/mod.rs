@@ -111,6 +111,10 @@ pub struct Config {
     pub warning_apply: Duration,
     /// A request of the key space is warned about when it takes longer.
     pub warning_request: Duration,
+    /// A connection without traffic is asked for a sign of life after this long; never if zero.
+    pub keepalive_interval: Duration,
+    /// How long the sign of life may take; zero as above.
+    pub keepalive_timeout: Duration,
     /// What the member compacts by itself.
     pub auto_compaction: AutoCompaction,
     /// Applied entries that stay in the log for members that are away.
@@ -152,6 +156,8 @@ impl Default for Config {
             quota_backend_bytes: 0,
             warning_apply: Duration::from_millis(100),
             warning_request: Duration::from_millis(300),
+            keepalive_interval: Duration::from_secs(2 * 60 * 60),
+            keepalive_timeout: Duration::from_secs(20),
             auto_compaction: AutoCompaction::default(),
             catch_up_entries: 5000,
             lease_checkpoint: false,

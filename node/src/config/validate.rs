@@ -59,14 +59,7 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
     if let Some(bytes) = given.text("quota-backend-bytes").and_then(|text| text.parse().ok()) {
         config.quota_backend_bytes = bytes;
     }
-    if let Some(nanoseconds) = given.text("warning-apply-duration").and_then(duration) {
-        config.warning_apply = Duration::from_nanos(nanoseconds);
-    }
-    let request = given.text("warning-unary-request-duration").and_then(duration);
-    // As in etcd, 0 is the default.
-    if let Some(nanoseconds) = request.filter(|nanoseconds| *nanoseconds > 0) {
-        config.warning_request = Duration::from_nanos(nanoseconds);
-    }
+    durations(&mut config, given);
     config.extensive_metrics = match given.text("metrics") {
         None | Some("basic") => false,
         Some("extensive") => true,
@@ -83,6 +76,22 @@ pub(crate) fn assemble(given: &Given, notices: &mut Vec<Notice>) -> Result<Confi
         *value = given.text(name).and_then(flags::switch).unwrap_or(*value);
     }
     Ok(config)
+}
+
+fn durations(config: &mut Config, given: &Given) {
+    let was_request = config.warning_request;
+    for (name, value) in [
+        ("warning-apply-duration", &mut config.warning_apply),
+        ("warning-unary-request-duration", &mut config.warning_request),
+        ("grpc-keepalive-interval", &mut config.keepalive_interval),
+        ("grpc-keepalive-timeout", &mut config.keepalive_timeout),
+    ] {
+        *value = given.text(name).and_then(duration).map_or(*value, Duration::from_nanos);
+    }
+    // As in etcd, 0 is the default.
+    if config.warning_request.is_zero() {
+        config.warning_request = was_request;
+    }
 }
 
 fn auto_compaction(given: &Given) -> Result<AutoCompaction, Error> {

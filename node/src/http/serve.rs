@@ -23,12 +23,8 @@ use super::workers::Workers;
 /// A client that has not sent its header by then is given up (etcd's figure).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// An idle connection is asked for a sign of life after this long, and closed if none comes
-/// (etcd's defaults of `--grpc-keepalive-interval` and `-timeout`).
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2 * 60 * 60);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The same for the connection below, which finds machines that have vanished.
+/// A TCP connection on which nothing happens is asked for a sign of life after this long, which
+/// finds machines that have vanished.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// What a client may send ahead of being read. A stream's window holds most requests whole; the
@@ -146,9 +142,18 @@ impl Stopping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {
     /// HTTP/1.1 and HTTP/2 without TLS, told apart by the first bytes.
-    Both,
+    Both(Option<Keepalive>),
     /// HTTP/1.1 alone.
     Http1,
+}
+
+/// When a connection of HTTP/2 on which nothing happens is asked for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// After so long.
+    pub interval: Duration,
+    /// If none comes for so long, it is closed.
+    pub timeout: Duration,
 }
 
 /// Where connections are served.
@@ -248,12 +253,13 @@ fn builder(protocols: Protocols) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .max_concurrent_streams(u32::MAX)
         .max_pending_accept_reset_streams(CANCELLED_UNSEEN)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
+    if let Protocols::Both(Some(Keepalive { interval, timeout })) = protocols {
+        builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
+    }
     builder
 }
 
@@ -303,6 +309,14 @@ mod tests {
 
     /// Serves "hello", and "/slow" only once it is told to.
     async fn start(stopper: &Stopper, limit: usize) -> (SocketAddr, Arc<Notify>) {
+        start_as(Protocols::Both(None), stopper, limit).await
+    }
+
+    async fn start_as(
+        protocols: Protocols,
+        stopper: &Stopper,
+        limit: usize,
+    ) -> (SocketAddr, Arc<Notify>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (go, stopping) = (Arc::new(Notify::new()), stopper.share());
@@ -318,7 +332,7 @@ mod tests {
             }
         };
         let limit = Arc::new(Semaphore::new(limit));
-        let serving = serve(listener, Protocols::Both, limit, stopping, Place::Here, answer);
+        let serving = serve(listener, protocols, limit, stopping, Place::Here, answer);
         tokio::spawn(serving);
         (address, go)
     }
@@ -365,6 +379,21 @@ mod tests {
         go.notify_one();
         assert!(answered(&mut stream).await);
         assert!(stop.await.unwrap().ended(LONG).await);
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_sign_of_life_is_closed() {
+        let (stopper, soon) = (Stopper::default(), Duration::from_millis(20));
+        let keepalive = Keepalive { interval: soon, timeout: soon };
+        let (address, _) = start_as(Protocols::Both(Some(keepalive)), &stopper, 1).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The preface and settings that change nothing; no ping is answered after that.
+        let opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        stream.write_all(opening).await.unwrap();
+        let mut all = Vec::new();
+        let end = tokio::time::timeout(LONG, stream.read_to_end(&mut all)).await;
+        assert!(end.is_ok(), "it is still open after {} bytes", all.len());
+        assert!(stopper.stop_accepting(LONG).await.ended(LONG).await);
     }
 
     #[tokio::test]
