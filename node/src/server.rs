@@ -144,7 +144,11 @@ impl Server {
         let (stopper, peer_stopper) = (Stopper::default(), Stopper::default());
         let peer_addresses = serve_peers(peers, &handle, &peer_stopper);
         log_serving(&config, &handle);
-        publish(&handle, &mut driver).await?;
+        if let Err(error) = publish(&handle, &mut driver).await {
+            // Whoever begins anew finds the ports free.
+            peer_stopper.stop_accepting(Duration::ZERO).await.ended(FLUSH).await;
+            return Err(error);
+        }
         tracing::info!("ready to serve client requests");
         let client_addresses = serve_clients(clients, &handle, &stopper, limit, &workers);
         serve_metrics(metrics, &handle, &stopper);
