@@ -260,8 +260,9 @@ fn create(
     Ok(Recovered { index, joint, pool, recovery })
 }
 
-/// Takes over the spare files that can be used and removes what is left over. A removal that is
-/// undone by a crash is repeated at the next open.
+/// Takes over the spare files that can be used and removes what is left over. A removal of a spare
+/// that is undone by a crash is repeated at the next open. What lies before the origin is known by
+/// the origin alone, so it is gone for good before that may be released.
 fn collect_pool(
     disk: Arc<dyn Disk>,
     dir: &Path,
@@ -270,6 +271,9 @@ fn collect_pool(
 ) -> Result<Pool, DiskError> {
     for path in &listing.void {
         disk.remove(path)?;
+    }
+    if !listing.void.is_empty() {
+        disk.sync_dir(dir)?;
     }
     let mut spares = VecDeque::new();
     for &number in &listing.spares {

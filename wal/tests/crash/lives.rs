@@ -1,6 +1,7 @@
 //! Many crashes of one log in a row, and processes that end while the machine goes on.
 
 use revd_disk::{Chances, Sim};
+use revd_wal::{Options, Wal};
 
 use super::model::{DIR, Model, Random, Step, apply, open, options, workload};
 
@@ -140,5 +141,37 @@ fn many_crashes_in_a_row_add_up_to_nothing() {
             disk.crash(random.next());
             model = state_of(&disk, seed, &states, &context);
         }
+    }
+}
+
+#[test]
+fn what_lay_before_an_origin_does_not_come_back_when_the_origin_is_released() {
+    let mut options = Options::default();
+    options.segment_bytes = 16 << 10;
+    let fill = |wal: &Wal, segments: usize| {
+        while wal.stats().segments < segments {
+            wal.append(wal.bounds().1 + 1, &[[7; 3000]]).unwrap();
+        }
+    };
+    let whole = Sim::new(1);
+    let (wal, _) = open(whole.clone(), &options).unwrap();
+    fill(&wal, 4);
+    wal.reset(1000).unwrap();
+    fill(&wal, 2);
+    let last = wal.bounds().1;
+    drop(wal);
+    for (moment, outcome) in (0..8).flat_map(|moment| (0..16).map(move |outcome| (moment, outcome)))
+    {
+        let context = format!("moment {moment} outcome {outcome}");
+        let disk = whole.fork();
+        let (wal, _) = open(disk.clone(), &options).unwrap();
+        disk.crash_at(disk.operations() + moment);
+        // The power may fail before it is done.
+        let _ = wal.release_prefix(last + 1);
+        drop(wal);
+        disk.crash(outcome);
+        let opened = open(disk, &options);
+        let (_, recovery) = opened.unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        assert!(recovery.first >= 1000 && recovery.last == last, "{context}: {recovery:?}");
     }
 }
