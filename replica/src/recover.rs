@@ -16,7 +16,8 @@
 //!
 //! | the log | the tree | verdict |
 //! |---|---|---|
-//! | begins at the entry after the tree's, or is empty there | any | entries are handed to consensus |
+//! | begins at the entry after the tree's, or is empty there | any | entries are handed to
+//! consensus |
 //! | begins before it and reaches the tree's entry | grown from the log | those behind it are |
 //! | begins before it, wherever it ends | installed from a snapshot | the log is reset |
 //! | ends below the tree's entry | grown from the log | corruption: durable entries are missing |
@@ -121,7 +122,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`OpenError`]; a damaged file is left as it is. Without its tree nobody knows whether the others
-/// can do without it: whoever finds out goes on with [`refill::begin`](crate::refill::begin) and
+/// can do without it: whoever finds out goes on with [`refill::begin`] and
 /// opens it again ([`OpenError::lost`]).
 pub fn open(disk: Arc<dyn Disk>, dir: &Path, settings: Settings) -> Result<Opened, OpenError> {
     match open_once(&disk, dir, settings.clone()) {

@@ -68,6 +68,8 @@ pub struct SlowDisk {
     watched: Option<Watched>,
     /// How long late entries have been waited for since the last quick one.
     waited: u64,
+    /// Where the log ended when the last late one was durable.
+    seen: Index,
     /// No verdict is given before.
     rests_until: Now,
 }
@@ -76,7 +78,7 @@ impl SlowDisk {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, watched: None, waited: 0, rests_until: Now(0) }
+        Self { options, watched: None, waited: 0, seen: Index(0), rests_until: Now(0) }
     }
 
     /// Looks at where consensus stands, some times in each [`Options::late`]. Says that leadership
@@ -91,9 +93,16 @@ impl SlowDisk {
         if self.watched.is_some_and(|watched| status.persisted >= watched.index) {
             self.watched = None;
             self.waited = if late == 0 { 0 } else { self.waited + late };
-            late = 0;
+            (self.seen, late) = (status.last.index, 0);
         }
-        if self.watched.is_none() && status.persisted < status.last.index {
+        if self.watched.is_some() {
+            // One at a time.
+        } else if status.persisted >= status.last.index {
+            if status.last.index > self.seen {
+                // What has come since was so quick that there was nothing to wait for.
+                self.waited = 0;
+            }
+        } else {
             let committed = (status.commit >= status.last.index).then_some(now);
             self.watched = Some(Watched { index: status.last.index, since: now, committed });
         }

@@ -12,16 +12,18 @@
 //! |---|---|
 //! | H(n - 1) | 0 before the first entry |
 //! | index | n |
-//! | outcome | kind of the entry; in the second byte why it was rejected, 0 if it was not; in the upper half how many leases came, went or changed |
+//! | outcome | kind of the entry; in the second byte why it was rejected, 0 if it was not; in the
+//! upper half how many leases came, went or changed |
 //! | standing | members; in the upper half alarms, both as the entry leaves them |
 //! | revision | of the key space, as the entry leaves it |
 //! | changes | of keys, how many |
 //! | length, bytes | the entry itself, unless it is about keys alone: then the length is 0 |
-//! | each change | twice its place in the revision, and one if it is a put; create revision; version; lease; lengths of key and, in the upper half, value; key; value |
+//! | each change | twice its place in the revision, and one if it is a put; create revision;
+//! version; lease; lengths of key and, in the upper half, value; key; value |
 //!
-//! A byte string of more than [`LONG`] bytes is not copied into the block: the block so far is
+//! A byte string of more than 512 bytes (`LONG`) is not copied into the block: the block so far is
 //! hashed, then the string, and both hashes begin the next block. Before a change that finds more
-//! than [`FULL`] bytes in the block, its hash begins the next one.
+//! than 4,096 bytes (`FULL`) in the block, its hash begins the next one.
 //!
 //! So the changes enter as they were *made*, not as they were asked for: a command that was kept
 //! beside its place in the log and is not the one in the log shows. What is not in the block:

@@ -199,7 +199,7 @@ impl Core {
             return;
         }
         let (at, status) = (self.clock.at(now), self.consensus.status());
-        if let Some(slow) = self.slow_disk.look(at, &status, self.consensus.successor()) {
+        if let Some(slow) = self.upkeep.slow_disk.look(at, &status, self.consensus.successor()) {
             report::slow_disk(status.id.0, &slow);
             self.input(Input::Transfer(slow.to));
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use revd_raft::{ChangeError, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
     Application, Applied, Command, Committed, Consensus, Demand, Fatal, Job, JobDone, Leases,
-    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId, SlowDisk,
+    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId,
 };
 
 use super::cluster::Unsealed;
@@ -53,7 +53,6 @@ pub(super) struct Core {
     pub(super) removed_at: Option<Instant>,
     /// A snapshot that consensus wants installed, until it says that nothing is in the way.
     pub(super) received: Option<Received>,
-    pub(super) slow_disk: SlowDisk,
 }
 
 /// How the core has ended.

@@ -30,7 +30,7 @@ use revd_disk::Disk;
 use revd_raft::{Input, NodeId, RoleChange};
 use revd_replica::{
     AutoCompaction, Fatal, Identity, Leases, Member, Now, OpenError, Reads, Report, Retention,
-    Settings, SlowDisk, lessor, recover, slow_disk, survivor,
+    Settings, lessor, recover, survivor,
 };
 use tokio::sync::oneshot;
 
@@ -138,7 +138,6 @@ pub fn start(
         promote_at: shared.config.promote_learners.then_some(now),
         removed_at: None,
         received: None,
-        slow_disk: SlowDisk::new(slow_disk::Options::default()),
     };
     shared.facts.write().status = first_status(&report);
     if !report.is_new {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use revd_raft::{Index, Role};
 use revd_replica::{
     Applied, Author, AutoCompaction, Command, Decoded, Fatal, LogDone, Prepared, Rejected,
-    RequestId, TreeDone, entry,
+    RequestId, SlowDisk, TreeDone, entry, slow_disk,
 };
 
 use super::core::{Core, answer};
@@ -53,6 +53,8 @@ pub(super) struct Upkeep {
     scrub_at: Option<Instant>,
     /// When the log is told that there is more room to prepare; `None` if there is not.
     prepare_at: Option<Instant>,
+    /// Whether leadership should go to a member with a quicker disk.
+    pub(super) slow_disk: SlowDisk,
     auto: Option<AutoCompaction>,
     /// The automatic compaction that is on its way through the log, and since when.
     asked: Option<(RequestId, Instant)>,
@@ -66,6 +68,7 @@ impl Upkeep {
             held: Duration::ZERO,
             scrub_at: Some(now + SCRUB_FIRST),
             prepare_at: None,
+            slow_disk: SlowDisk::new(slow_disk::Options::default()),
             auto,
             asked: None,
         }
