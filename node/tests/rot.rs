@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -138,6 +139,50 @@ async fn a_rotten_log_is_replaced_by_the_others() {
     comes_back(&mut cluster, leader).await;
     let aside = data(&dir).join("damaged").join(rotten.file_name().expect("a name"));
     assert!(fs::read(aside).expect("it is kept") == as_found, "what was damaged is kept");
+}
+
+/// A value that no start reads.
+const LONG: usize = 200_000;
+
+/// Where the one long value begins in a tree, once a checkpoint has put it there.
+async fn place_of_value(dir: &Path, byte: u8) -> usize {
+    let start = Instant::now();
+    loop {
+        let bytes = fs::read(data(dir).join("tree")).expect("the file is there");
+        let is_there = |window: &[u8]| window.iter().all(|there| *there == byte);
+        if let Some(place) = bytes.windows(LONG).position(is_there) {
+            return place;
+        }
+        assert!(start.elapsed() < PATIENCE, "the value is not in the tree");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_meets_rot_has_the_member_refilled() {
+    let mut cluster = cluster_with_keys().await;
+    let value = "v".repeat(LONG);
+    put_at_last(&mut cluster.kv(0).await, "long", &value).await;
+    // What was written last is in memory after a start.
+    for n in 0..100 {
+        put_at_last(&mut cluster.kv(0).await, &format!("after {n}"), &"x".repeat(3_000)).await;
+    }
+    assert_eq!(get(&mut cluster.kv(2).await, "long", false).await.as_deref(), Some(&*value));
+    let dir = cluster.members[2].dir.path().to_owned();
+    let place = place_of_value(&dir, b'v').await;
+    cluster.kill(2);
+    cluster.bring_up(2);
+    get(&mut cluster.kv(2).await, "key 1", false).await;
+    let tree = fs::OpenOptions::new().write(true).open(data(&dir).join("tree"));
+    let wrong = tree.and_then(|tree| tree.write_at(b"w", place as u64 + 1_000));
+    assert_eq!(wrong.expect("the file is ours"), 1);
+    let range = pb::RangeRequest { key: "long".into(), serializable: true, ..Default::default() };
+    let refused =
+        cluster.kv(2).await.range(range).await.expect_err("what has rotted is not served");
+    assert_eq!(refused.code(), tonic::Code::DataLoss, "{refused}");
+    logs(&mut cluster, 2, &["the member is refilled by the others"]).await;
+    comes_back(&mut cluster, 2).await;
+    assert_eq!(get(&mut cluster.kv(2).await, "long", false).await.as_deref(), Some(&*value));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use revd_raft::{ChangeError, Input, NodeId, ReadId, Refused, Role, RoleChange};
 use revd_replica::{
     Application, Applied, Command, Committed, Consensus, Demand, Fatal, Job, JobDone, Leases,
-    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId,
+    Machine, NotLeader, Now, Reads, Received, Rejected, RequestId, refill,
 };
 
 use super::cluster::Unsealed;
@@ -200,12 +200,20 @@ impl Core {
             Request::LeaseIds(slot) => answer(slot, Ok(self.leases.lessor().ids())),
             Request::Hashes(slot) => answer(slot, Ok(self.machine.trail().hashes())),
             Request::Failed(fatal) => return Err(fatal),
+            Request::Damaged(what) if self.is_spare() => return Err(what.into()),
+            // Whoever read it has its error, and so has the log.
+            Request::Damaged(_) => {}
             Request::PhysicallyCompacted(slot) => self.waiting.compactions.push(slot),
             Request::Persisted(written) => self.persisted(written)?,
             Request::Done(done) => self.done(done?, now)?,
             Request::Stop => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// Whether others can refill this member.
+    fn is_spare(&self) -> bool {
+        refill::is_spare(self.machine.configuration(), self.consensus.status().id)
     }
 
     fn done(&mut self, done: JobDone, now: Instant) -> Result<(), Fatal> {

@@ -130,6 +130,8 @@ pub(super) enum Request {
     TimeToLive { id: i64, slot: Slot<Option<(i64, i64)>> },
     /// Tell the hashes by which members are compared.
     Hashes(Slot<Vec<HashAt>>),
+    /// A read has met damage.
+    Damaged(revd_mvcc::Fatal),
     /// Somebody has found that the member must stop.
     Failed(Fatal),
     /// List the leases, soonest to run out first.
@@ -432,6 +434,13 @@ impl Handle {
     /// [`CallError`], when the member is stopping.
     pub async fn hashes(&self) -> Result<Vec<HashAt>, CallError> {
         self.call(Request::Hashes).await
+    }
+
+    /// A read has met damage. The member stops, to be refilled, if others can do without it; else
+    /// it goes on with what it has.
+    pub fn damaged(&self, what: revd_mvcc::Fatal) {
+        // Where many reads meet it, one is enough; a member that ends anyway need not be told.
+        let _ = self.shared.inbox.push(Request::Damaged(what));
     }
 
     /// Has the member stop: this was found, and it must not go on.

@@ -99,7 +99,7 @@ impl Member for Handle {
         }
         let range =
             Range { key: Bytes::from_static(b"\0"), limit: 1, keys_only: true, ..Range::default() };
-        let text = |error| errors::read_failed(error).message().to_owned();
+        let text = |error| errors::read_failed(self, error).message().to_owned();
         self.view().range(&range).map(drop).map_err(text)
     }
 }

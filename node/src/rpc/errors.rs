@@ -11,7 +11,7 @@ use revd_mvcc as mvcc;
 use revd_replica as replica;
 use tonic::{Code, Status};
 
-use crate::driver::CallError;
+use crate::driver::{CallError, Handle};
 
 macro_rules! refusals {
     ($($name:ident => $code:ident, $text:literal;)+) => {
@@ -192,20 +192,25 @@ pub fn call_failed(why: CallError) -> Status {
 }
 
 /// The status of a read that gave no answer.
-pub fn read_failed(why: mvcc::ReadError) -> Status {
+pub fn read_failed(handle: &Handle, why: mvcc::ReadError) -> Status {
     match why {
         mvcc::ReadError::Rejected(why) => rejected(why),
         // The client has gone, and gets nothing any more.
         mvcc::ReadError::Abandoned => Refusal::RequestCanceled.into(),
-        why => broken(why),
+        mvcc::ReadError::Fatal(why) => broken(handle, why),
+        why => Status::internal(why.to_string()),
     }
 }
 
 /// The status of a read that the disk or the tree failed: no refusal, so the client gets the
-/// reason, and the log a line.
-pub fn broken(why: impl std::error::Error) -> Status {
+/// reason, the log a line, and the member hears of damage.
+pub fn broken(handle: &Handle, why: mvcc::Fatal) -> Status {
     tracing::error!(error = %why, "failed to read the key space");
-    Status::data_loss(format!("failed to read the key space: {why}"))
+    let status = Status::data_loss(format!("failed to read the key space: {why}"));
+    if why.is_damage() {
+        handle.damaged(why);
+    }
+    status
 }
 
 /// The status of an answer that does not belong to its command: a fault of this program.

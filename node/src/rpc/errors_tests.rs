@@ -128,7 +128,7 @@ fn what_the_state_forbids_has_its_row() {
         (Rejected::FutureRevision, Refusal::FutureRevision),
     ] {
         assert_row(&rejected(why), refusal);
-        assert_row(&read_failed(mvcc::ReadError::Rejected(why)), refusal);
+        assert_row(&rejected(why), refusal);
         assert_row(&call_failed(CallError::Rejected(replica::Rejected::KeySpace(why))), refusal);
     }
 }

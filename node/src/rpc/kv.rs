@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use revd_api::etcdserverpb as pb;
 use revd_api::etcdserverpb::kv_server::Kv;
-use revd_mvcc::{Range, Ranged, View};
+use revd_mvcc::{Range, Ranged, ReadError, View};
 use revd_replica::{Answer, Applied, Command, convert};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -53,9 +53,16 @@ impl KvService {
     async fn read(&self, range: Range) -> Result<Ranged, Status> {
         let view = self.door.handle.view();
         if is_short(&range) {
-            return view.range(&range).map_err(errors::read_failed);
+            return view.range(&range).map_err(|why| errors::read_failed(&self.door.handle, why));
         }
-        apart(view, move |view| view.range(&range).map_err(errors::read_failed)).await
+        let failed = self.read_failed();
+        apart(view, move |view| view.range(&range).map_err(failed)).await
+    }
+
+    /// What becomes of a read that fails on another thread.
+    fn read_failed(&self) -> impl FnOnce(ReadError) -> Status + Send + use<> {
+        let handle = self.door.handle.clone();
+        move |why| errors::read_failed(&handle, why)
     }
 
     /// A transaction that only reads does not go through the log.
@@ -64,7 +71,8 @@ impl KvService {
             self.barrier().await?;
         }
         let view = self.door.handle.view();
-        let done = apart(view, move |view| view.txn(&txn).map_err(errors::read_failed)).await?;
+        let failed = self.read_failed();
+        let done = apart(view, move |view| view.txn(&txn).map_err(failed)).await?;
         self.door.handle.meters().txns.add(1);
         let term = self.door.handle.status().term;
         Ok(answers::txn(self.door.header.at(done.revision.0, term), done))

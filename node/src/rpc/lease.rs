@@ -130,7 +130,9 @@ impl Lease for LeaseService {
             let answer = pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() };
             return Ok(Response::new(answer));
         };
-        let read = move |view: View| view.lease_keys(LeaseId(id)).map_err(errors::read_failed);
+        let of_read = handle.clone();
+        let failed = move |why| errors::read_failed(&of_read, why);
+        let read = move |view: View| view.lease_keys(LeaseId(id)).map_err(failed);
         let keys = if keys { apart(handle.view(), read).await? } else { Vec::new() };
         Ok(Response::new(pb::LeaseTimeToLiveResponse { header, id, ttl, granted_ttl, keys }))
     }

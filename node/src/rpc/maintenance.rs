@@ -136,7 +136,7 @@ impl Maintenance for MaintenanceService {
         let view = handle.view().clone();
         let keys = tokio::task::spawn_blocking(move || view.hash_kv(0)).await;
         let keys = keys.map_err(|error| Status::internal(error.to_string()))?;
-        let mut hash = keys.map_err(errors::read_failed)?.hash;
+        let mut hash = keys.map_err(|why| errors::read_failed(&handle, why))?.hash;
         let mut leases = handle.view().lease_ids();
         leases.sort_unstable();
         for id in leases {
@@ -160,7 +160,7 @@ impl Maintenance for MaintenanceService {
         let view = self.door.handle.view().clone();
         let read = tokio::task::spawn_blocking(move || view.hash_kv(revision)).await;
         let read = read.map_err(|error| Status::internal(error.to_string()))?;
-        let found = read.map_err(errors::read_failed)?;
+        let found = read.map_err(|why| errors::read_failed(&self.door.handle, why))?;
         Ok(Response::new(pb::HashKvResponse {
             header: self.door.header.now(&self.door.handle),
             hash: found.hash,

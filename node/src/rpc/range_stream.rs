@@ -99,7 +99,7 @@ impl Reader {
         self.range.limit = self.wanted.map_or(self.size.keys, |n| n.min(self.size.keys));
         let is_first = self.count.is_none();
         let piece = self.handle.view().piece(&self.range, self.size.bytes_max(), is_first);
-        let done = piece.map_err(errors::read_failed)?;
+        let done = piece.map_err(|why| errors::read_failed(&self.handle, why))?;
         let count = *self.count.get_or_insert(done.count);
         if is_first {
             self.revision = done.revision.0;

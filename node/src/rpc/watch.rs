@@ -111,7 +111,8 @@ impl Answers {
                 self.watchers.notify_progress();
             }
         }
-        let answer = ready!(self.watchers.poll_next(cx.waker())).map_err(errors::broken)?;
+        let answer = ready!(self.watchers.poll_next(cx.waker()));
+        let answer = answer.map_err(|why| errors::broken(&self.door.handle, why))?;
         Poll::Ready(Ok(self.message(answer)))
     }
 
