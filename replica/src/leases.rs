@@ -131,8 +131,9 @@ impl<C> Leases<C> {
             Due::Nothing => {}
             Due::Propose { expired, checkpoints: remaining, term } => {
                 let expiries = expired.into_iter().map(|id| Command::LeaseExpire { id, term });
-                let checkpoint = Command::LeaseCheckpoint { remaining: remaining.clone(), term };
-                for command in expiries.chain((!remaining.is_empty()).then_some(checkpoint)) {
+                let checkpoint =
+                    (!remaining.is_empty()).then_some(Command::LeaseCheckpoint { remaining, term });
+                for command in expiries.chain(checkpoint) {
                     // What is refused or lost is due again.
                     let _ = consensus.propose_own(command);
                 }

@@ -148,10 +148,13 @@ impl Core {
 
     /// Asks anew for the read indexes that have been waited for too long.
     pub(super) fn ask_again(&mut self, now: Instant) {
-        for id in self.reads.overdue(self.clock.at(now)) {
+        let overdue = self.reads.overdue(self.clock.at(now));
+        if !overdue.is_empty() {
+            self.reads.forget(Slot::is_closed);
+        }
+        for id in overdue {
             report::slow_read_index(id.0, Duration::from_nanos(ASK_AGAIN));
             self.shared.meters.slow_read_indexes.add(1);
-            self.reads.forget(Slot::is_closed);
         }
     }
 

@@ -202,6 +202,12 @@ pub fn read_failed(handle: &Handle, why: mvcc::ReadError) -> Status {
     }
 }
 
+/// The same, for a read on another thread.
+pub fn of_read(handle: &Handle) -> impl FnOnce(mvcc::ReadError) -> Status + Send + use<> {
+    let handle = handle.clone();
+    move |why| read_failed(&handle, why)
+}
+
 /// The status of a read that the disk or the tree failed: no refusal, so the client gets the
 /// reason, the log a line, and the member hears of damage.
 pub fn broken(handle: &Handle, why: mvcc::Fatal) -> Status {

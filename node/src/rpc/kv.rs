@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use revd_api::etcdserverpb as pb;
 use revd_api::etcdserverpb::kv_server::Kv;
-use revd_mvcc::{Range, Ranged, ReadError, View};
+use revd_mvcc::{Range, Ranged, View};
 use revd_replica::{Answer, Applied, Command, convert};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -55,14 +55,8 @@ impl KvService {
         if is_short(&range) {
             return view.range(&range).map_err(|why| errors::read_failed(&self.door.handle, why));
         }
-        let failed = self.read_failed();
+        let failed = errors::of_read(&self.door.handle);
         apart(view, move |view| view.range(&range).map_err(failed)).await
-    }
-
-    /// What becomes of a read that fails on another thread.
-    fn read_failed(&self) -> impl FnOnce(ReadError) -> Status + Send + use<> {
-        let handle = self.door.handle.clone();
-        move |why| errors::read_failed(&handle, why)
     }
 
     /// A transaction that only reads does not go through the log.
@@ -71,7 +65,7 @@ impl KvService {
             self.barrier().await?;
         }
         let view = self.door.handle.view();
-        let failed = self.read_failed();
+        let failed = errors::of_read(&self.door.handle);
         let done = apart(view, move |view| view.txn(&txn).map_err(failed)).await?;
         self.door.handle.meters().txns.add(1);
         let term = self.door.handle.status().term;

@@ -130,8 +130,7 @@ impl Lease for LeaseService {
             let answer = pb::LeaseTimeToLiveResponse { header, id, ttl: -1, ..Default::default() };
             return Ok(Response::new(answer));
         };
-        let of_read = handle.clone();
-        let failed = move |why| errors::read_failed(&of_read, why);
+        let failed = errors::of_read(handle);
         let read = move |view: View| view.lease_keys(LeaseId(id)).map_err(failed);
         let keys = if keys { apart(handle.view(), read).await? } else { Vec::new() };
         Ok(Response::new(pb::LeaseTimeToLiveResponse { header, id, ttl, granted_ttl, keys }))
